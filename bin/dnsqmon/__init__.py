@@ -1,0 +1,3 @@
+"""DNS query monitor: frames in, scored DNS query records out."""
+
+__version__ = "2.0.0"

@@ -1,0 +1,1 @@
+"""From the captured frame to the DNS question, without any input or output."""

@@ -1,0 +1,1 @@
+"""From the query to its score and flags."""

@@ -1,0 +1,175 @@
+"""The one table of settings: name, type, default, flags, help, and where each applies.
+
+The command line, `--config`, the Splunk scheme, inputs.conf.spec and the README are made from
+this table or checked against it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple
+
+from dnsqmon.decode.record_types import parse_types
+from dnsqmon.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table, without its name, type and default, which the dataclass holds."""
+
+    flags: tuple[str, ...]
+    help: str
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    parse: Callable[[str], Any] = str
+    #: May be given more than once (command line), as a list (config) or comma-separated (Splunk).
+    many: bool = False
+    #: The value that the bare flag stands for, where the flag's own value may be left out.
+    bare: str | None = None
+    #: A parameter of the Splunk modular input as well.
+    splunk: bool = False
+
+
+def setting(default: Any, *flags: str, help: str, **row: Any) -> Any:  # noqa: A002, ANN401 - as argparse
+    """Make a field of `Settings` whose metadata is its row of the table."""
+    return field(default=default, metadata={"setting": Setting(flags, help, **row)})
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Parse a whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,18}", text) or not low <= int(text) <= high:
+            reason = f"give a whole number from {low} to {high}"
+            raise ValueError(reason)
+        return int(text)
+
+    return parse
+
+
+def ports(text: str) -> int:
+    """Parse one port number."""
+    return whole(1, 65535)(text)
+
+
+def address(text: str) -> str:
+    """Parse an IP address or a host name; the resolver has the last word on names."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        if re.fullmatch(r"[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?", text):
+            return text
+    reason = "give an IP address or a host name"
+    raise ValueError(reason)
+
+
+def node_name(text: str) -> str:
+    """Parse the node name: one field of the record, so it holds no comma, space or control character."""
+    if not re.fullmatch(r"[!-+\--~]{1,255}", text):
+        reason = "give 1 to 255 printable ASCII characters without comma and space"
+        raise ValueError(reason)
+    return text
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for; each field is one setting (see the module's docstring)."""
+
+    interface: Tuple[str, ...] = setting(
+        (), "-i", "--interface", metavar="<interface>", many=True, splunk=True,
+        help="Interface to monitor (e.g. eth0), or 'any' for all of them. May be given more than once.",
+    )  # fmt: skip
+    write: Optional[str] = setting(
+        None, "-w", "--write", metavar="<csv|sql>", choices=("csv", "sql"),
+        help="Write the records to a CSV file or to a SQLite database.",
+    )  # fmt: skip
+    read: Optional[str] = setting(
+        None, "-r", "--read", metavar="<pcap file>", splunk=True,
+        help="Read a pcap or pcapng file (plain, gzip, bzip2, xz; - for standard input) "
+        "instead of listening to the network.",
+    )  # fmt: skip
+    filename: Optional[str] = setting(
+        None, "-f", "--filename", metavar="<file name>",
+        help="Name of the CSV file or of the database (default: queries.csv, queries.db).",
+    )  # fmt: skip
+    time: int = setting(
+        15, "-t", "--time", metavar="<seconds>", parse=whole(1, 86400),
+        help="Seconds between two writes to a file, and between two status lines.",
+    )  # fmt: skip
+    display: bool = setting(
+        False, "-d", "--display", help="Display each query on the screen."
+    )
+    name: str = setting(
+        socket.gethostname(), "-n", "--name", metavar="<host name>", parse=node_name, splunk=True,
+        help="Name of this node in the records (default: the host's name).",
+    )  # fmt: skip
+    watchlist: Optional[str] = setting(
+        None, "--watchlist", metavar="<file name>", splunk=True,
+        help="Domains to watch for, one a line or CSV with a column `domain`; a hit sets flag b.",
+    )  # fmt: skip
+    commonlist: Optional[str] = setting(
+        None, "--commonlist", metavar="<file name>", splunk=True,
+        help="Common domains; a query for any other registrable domain sets flag u.",
+    )  # fmt: skip
+    serverlist: Optional[str] = setting(
+        None, "--serverlist", metavar="<file name>", splunk=True,
+        help="Addresses or networks (CIDR) of known DNS servers; queries they send set flag d.",
+    )  # fmt: skip
+    client: Optional[str] = setting(
+        None, "--client", metavar="<server ip>", parse=address,
+        help="Send the records to another dnsqmon that runs with --server.",
+    )  # fmt: skip
+    server: Optional[str] = setting(
+        None, "--server", metavar="<listening ip>", parse=address,
+        help="Receive records from dnsqmon clients on this address; use with -w or -d.",
+    )  # fmt: skip
+    port: int = setting(
+        54321, "-p", "--port", metavar="<port number>", parse=ports,
+        help="UDP port of --client and --server.",
+    )  # fmt: skip
+    syslog: Tuple[str, ...] = setting(
+        (), "--syslog", metavar="<syslog server>", many=True,
+        help="Send the records to a syslog server.",
+    )  # fmt: skip
+    json: Optional[str] = setting(
+        None, "--json", metavar="<file name>", bare="-",
+        help="Write JSON lines to a file, or without a file name to standard output.",
+    )  # fmt: skip
+    ports: Tuple[int, ...] = setting(
+        (53,), "--ports", metavar="<ports>", parse=ports, many=True, splunk=True,
+        help="UDP and TCP ports that carry DNS, comma-separated (default: 53; mDNS is 5353, "
+        "LLMNR 5355).",
+    )  # fmt: skip
+    types: Tuple[int, ...] = setting(
+        (1, 28, 12), "--types", metavar="<types>", parse=parse_types, many=True, splunk=True,
+        help="Record types to inspect, comma-separated mnemonics or numbers, or 'all' "
+        "(default: A,AAAA,PTR).",
+    )  # fmt: skip
+    profile: str = setting(
+        "classic", "--profile", metavar="<name|file>", splunk=True,
+        help="Scoring profile: classic, weighted, or a YAML file of your own.",
+    )  # fmt: skip
+    first_seen_max: int = setting(
+        1_000_000, "--first-seen-max", metavar="<number>", parse=whole(1, 100_000_000), splunk=True,
+        help="How many registrable domains to remember for flag f; the longest unseen are forgotten "
+        "first.",
+    )  # fmt: skip
+    state: Optional[str] = setting(
+        None, "--state", metavar="<file name>",
+        help="Keep the domains seen, with first and last time and count, in this file across "
+        "restarts.",
+    )  # fmt: skip
+    utc: bool = setting(
+        False, "--utc", splunk=True, help="Write dates and times in UTC instead of local time."
+    )
+    stats: Optional[str] = setting(
+        None, "--stats", metavar="<text|json>", bare="text", choices=("text", "json"),
+        help="Account for every packet at the end, on standard error.",
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Where packets or records come from: one module a kind of source."""
