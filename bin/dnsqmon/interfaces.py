@@ -20,6 +20,9 @@ class RecordBatch(Protocol):
     def lines(self, form: str) -> Sequence[str]:
         """One text a record, without a line end, in the format `form` of `render.FORMATS`."""
 
+    def rows(self) -> Sequence[tuple[object, ...]]:
+        """Give the 14 values of `record.COLUMNS` of each record; ports, levels and score are int."""
+
 
 class Source(Protocol):
     """Where frames come from."""

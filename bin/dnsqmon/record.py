@@ -14,11 +14,11 @@ COLUMNS = (
     "Domain", "TLD", "SLD", "Levels", "Score", "Flags",
 )  # fmt: skip
 
-#: The members of a `Record` tuple, in order.
+#: The members of a `Record` tuple, in order; in JSON lines their keys.
 RECORD_FIELDS = (
-    "time_ns",       # packet time, nanoseconds since the Unix epoch (UTC)
+    "time",          # packet time, nanoseconds since the Unix epoch (UTC)
     "hostname",      # the sensor's name
-    "src", "src_port", "dst", "dst_port",  # innermost addresses as text, ports as int
+    "src_addr", "src_port", "dst_addr", "dst_port",  # innermost addresses as text, ports as int
     "record_type",   # mnemonic: A, AAAA, PTR, TYPE65280
     "domain",        # the query name, escaped and lower-cased (see decode.names)
     "tld", "sld", "levels",
@@ -28,17 +28,17 @@ RECORD_FIELDS = (
     "score_reasons",  # points by reason, e.g. {"uncommon": 5}, or None as above; shared, read only
 )  # fmt: skip
 
-Record = Tuple[
+Record = tuple[
     int, str, str, int, str, int, str, str, str, str, int, int, str,
-    Optional[str], Optional[int], Optional[Dict[str, int]],
+    Optional[str], Optional[int], Optional[dict[str, int]],
 ]  # fmt: skip
 
-#: What decode hands to score: time_ns, src, src_port, dst, dst_port, record_type, domain,
+#: What decode hands to score: time_ns, src_addr, src_port, dst_addr, dst_port, record_type, domain,
 #: transport, transaction_id.
-Query = Tuple[int, str, int, str, int, str, str, str, int]
+Query = tuple[int, str, int, str, int, str, str, str, int]
 
 #: time_ns (nanoseconds since the epoch) and the captured bytes from the link header on.
-Frame = Tuple[int, bytes]
+Frame = tuple[int, bytes]
 
 
 class FrameBatch(NamedTuple):
@@ -49,4 +49,4 @@ class FrameBatch(NamedTuple):
     """
 
     link_type: int
-    frames: List[Frame]
+    frames: list[Frame]

@@ -7,7 +7,7 @@ this table or checked against it.
 from __future__ import annotations
 
 import ipaddress
-import os
+
 import re
 import socket
 from dataclasses import dataclass, field, fields
@@ -82,20 +82,20 @@ def node_name(text: str) -> str:
 class Settings:
     """What the user asked for; each field is one setting (see the module's docstring)."""
 
-    interface: Tuple[str, ...] = setting(
+    interface: tuple[str, ...] = setting(
         (), "-i", "--interface", metavar="<interface>", many=True, splunk=True,
         help="Interface to monitor (e.g. eth0), or 'any' for all of them. May be given more than once.",
     )  # fmt: skip
-    write: Optional[str] = setting(
+    write: str | None = setting(
         None, "-w", "--write", metavar="<csv|sql>", choices=("csv", "sql"),
         help="Write the records to a CSV file or to a SQLite database.",
     )  # fmt: skip
-    read: Optional[str] = setting(
+    read: str | None = setting(
         None, "-r", "--read", metavar="<pcap file>", splunk=True,
         help="Read a pcap or pcapng file (plain, gzip, bzip2, xz; - for standard input) "
         "instead of listening to the network.",
     )  # fmt: skip
-    filename: Optional[str] = setting(
+    filename: str | None = setting(
         None, "-f", "--filename", metavar="<file name>",
         help="Name of the CSV file or of the database (default: queries.csv, queries.db).",
     )  # fmt: skip
@@ -103,30 +103,28 @@ class Settings:
         15, "-t", "--time", metavar="<seconds>", parse=whole(1, 86400),
         help="Seconds between two writes to a file, and between two status lines.",
     )  # fmt: skip
-    display: bool = setting(
-        False, "-d", "--display", help="Display each query on the screen."
-    )
+    display: bool = setting(False, "-d", "--display", help="Display each query on the screen.")
     name: str = setting(
         socket.gethostname(), "-n", "--name", metavar="<host name>", parse=node_name, splunk=True,
         help="Name of this node in the records (default: the host's name).",
     )  # fmt: skip
-    watchlist: Optional[str] = setting(
+    watchlist: str | None = setting(
         None, "--watchlist", metavar="<file name>", splunk=True,
         help="Domains to watch for, one a line or CSV with a column `domain`; a hit sets flag b.",
     )  # fmt: skip
-    commonlist: Optional[str] = setting(
+    commonlist: str | None = setting(
         None, "--commonlist", metavar="<file name>", splunk=True,
         help="Common domains; a query for any other registrable domain sets flag u.",
     )  # fmt: skip
-    serverlist: Optional[str] = setting(
+    serverlist: str | None = setting(
         None, "--serverlist", metavar="<file name>", splunk=True,
         help="Addresses or networks (CIDR) of known DNS servers; queries they send set flag d.",
     )  # fmt: skip
-    client: Optional[str] = setting(
+    client: str | None = setting(
         None, "--client", metavar="<server ip>", parse=address,
         help="Send the records to another dnsqmon that runs with --server.",
     )  # fmt: skip
-    server: Optional[str] = setting(
+    server: str | None = setting(
         None, "--server", metavar="<listening ip>", parse=address,
         help="Receive records from dnsqmon clients on this address; use with -w or -d.",
     )  # fmt: skip
@@ -134,20 +132,20 @@ class Settings:
         54321, "-p", "--port", metavar="<port number>", parse=ports,
         help="UDP port of --client and --server.",
     )  # fmt: skip
-    syslog: Tuple[str, ...] = setting(
+    syslog: tuple[str, ...] = setting(
         (), "--syslog", metavar="<syslog server>", many=True,
         help="Send the records to a syslog server.",
     )  # fmt: skip
-    json: Optional[str] = setting(
+    json: str | None = setting(
         None, "--json", metavar="<file name>", bare="-",
         help="Write JSON lines to a file, or without a file name to standard output.",
     )  # fmt: skip
-    ports: Tuple[int, ...] = setting(
+    ports: tuple[int, ...] = setting(
         (53,), "--ports", metavar="<ports>", parse=ports, many=True, splunk=True,
         help="UDP and TCP ports that carry DNS, comma-separated (default: 53; mDNS is 5353, "
         "LLMNR 5355).",
     )  # fmt: skip
-    types: Tuple[int, ...] = setting(
+    types: tuple[int, ...] = setting(
         (1, 28, 12), "--types", metavar="<types>", parse=parse_types, many=True, splunk=True,
         help="Record types to inspect, comma-separated mnemonics or numbers, or 'all' "
         "(default: A,AAAA,PTR).",
@@ -161,7 +159,7 @@ class Settings:
         help="How many registrable domains to remember for flag f; the longest unseen are forgotten "
         "first.",
     )  # fmt: skip
-    state: Optional[str] = setting(
+    state: str | None = setting(
         None, "--state", metavar="<file name>",
         help="Keep the domains seen, with first and last time and count, in this file across "
         "restarts.",
@@ -169,7 +167,7 @@ class Settings:
     utc: bool = setting(
         False, "--utc", splunk=True, help="Write dates and times in UTC instead of local time."
     )
-    stats: Optional[str] = setting(
+    stats: str | None = setting(
         None, "--stats", metavar="<text|json>", bare="text", choices=("text", "json"),
         help="Account for every packet at the end, on standard error.",
     )  # fmt: skip
