@@ -1,0 +1,75 @@
+"""The right to capture: is it there, how to get it, and how to give up all rights for good."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import sys
+from pathlib import Path
+
+from dnsqmon.errors import ConfigError
+
+CAP_NET_RAW = 13  # linux/capability.h
+
+_SETS = ("CapInh", "CapPrm", "CapEff", "CapAmb")
+_CAPABILITY_VERSION_3 = 0x20080522
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+def can_capture() -> bool:
+    """Say whether this process may open packet sockets."""
+    return bool(_capabilities()["CapEff"] >> CAP_NET_RAW & 1)
+
+
+def how_to_allow_capture() -> str:
+    """Say in one line, with the exact commands, how to get the right to capture."""
+    interpreter = os.path.realpath(sys.executable)
+    return (
+        "capturing needs the right CAP_NET_RAW: use the systemd unit, or start dnsqmon with sudo "
+        "(it goes on as --user), or allow it to every script of this interpreter with "
+        f"sudo setcap cap_net_raw+ep {interpreter}"
+    )
+
+
+def drop(user: str) -> None:
+    """Keep no right but an ordinary user's: those of `user`, if started as root.
+
+    Capabilities belong to a thread: call this before any other thread is started. ConfigError if
+    there is no such user. Nothing can be regained, neither by this process nor by its children.
+    """
+    if os.geteuid() == 0:
+        _become(user)
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    nothing = (ctypes.c_uint32 * 6)()
+    if libc.capset(header, nothing) or libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+def _become(user: str) -> None:
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        message = f"--user {user}: there is no such user"
+        raise ConfigError(message) from None
+    if entry.pw_uid == 0:
+        return
+    try:
+        os.setgroups([])
+        os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+        os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+    except PermissionError as error:
+        message = (
+            f"--user {user}: changing the user needs the rights CAP_SETUID and CAP_SETGID, which "
+            "this root lacks (a container?); allow them, or stay with --user root"
+        )
+        raise ConfigError(message) from error
+
+
+def _capabilities() -> dict[str, int]:
+    """Read the capability sets of this process (proc(5)) as bit masks."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    pairs = (line.split(":\t", 1) for line in lines if line.startswith(_SETS))
+    return {name: int(mask, 16) for name, mask in pairs}

@@ -1,0 +1,188 @@
+"""A packet socket and the TPACKET_V3 ring that the kernel fills: blocks in, lists of frames out.
+
+Structures and numbers: linux/if_packet.h and Documentation/networking/packet_mmap.rst.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from dnsqmon.sources.bpf import machine_code, reject_all
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dnsqmon.record import Frame
+    from dnsqmon.sources.bpf import Instruction
+
+_ETH_P_ALL = 0x0003
+_SOL_PACKET = 263
+_ADD_MEMBERSHIP, _RX_RING, _STATISTICS, _VERSION = 1, 5, 6, 10
+_TPACKET_V3 = 2
+_PROMISCUOUS = 1  # PACKET_MR_PROMISC
+_SO_ATTACH_FILTER = 26
+_KERNEL, _USER = 0, 1  # TP_STATUS_KERNEL, TP_STATUS_USER: whose the block is
+
+_BLOCK_OCTETS = 1 << 18  # the longest packet (65,535 octets) fits
+_SMALLEST_FRAME = 128  # TPACKET_V3 checks this number and does not use it
+
+_BLOCK = struct.Struct("8xIIII")  # block_status, num_pkts, offset_to_first_pkt, blk_len
+_BLOCK_STATUS = struct.Struct("8xI")
+#: tp_next_offset, tp_sec, tp_nsec, tp_snaplen, tp_net; then of the `struct sockaddr_ll` at 48:
+#: sll_protocol, and as one value sll_ifindex, sll_hatype, sll_pkttype, sll_halen.
+_FRAME = struct.Struct("IIII10xH22x2s8s")
+_COOKED_HEADER = bytes((0, 0, 0, 1)) + bytes(10)  # to us, on Ethernet, from nobody
+
+
+class Ring:
+    """One cooked packet socket with its ring; what it receives is counted from `bind` on.
+
+    `once` leaves out the copies of a packet that other interfaces show (see `_Sightings`).
+    Opening needs CAP_NET_RAW (else PermissionError); nothing later does.
+    """
+
+    def __init__(
+        self, program: Sequence[Instruction], megabytes: int, block_ms: int, *, once: bool
+    ) -> None:
+        self.captured = 0  # passed the filter, by the kernel's count
+        self.dropped = 0  # of these, found the ring full
+        self.read = 0  # of these, handed on or left out as copies
+        self.freezes = 0  # times the ring was found full
+        self._sightings = _Sightings() if once else None
+        self._offset = 0
+        # Protocol 0: the socket receives nothing before it has a filter, a ring and an interface.
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+        try:
+            self.socket.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
+            self._attach(program)
+            size = megabytes << 20
+            request = struct.pack(
+                "7I", _BLOCK_OCTETS, size // _BLOCK_OCTETS, _SMALLEST_FRAME,
+                size // _SMALLEST_FRAME, block_ms, 0, 0,
+            )  # fmt: skip
+            self.socket.setsockopt(_SOL_PACKET, _RX_RING, request)
+            self._memory = mmap.mmap(self.socket.fileno(), size)
+        except BaseException:
+            self.socket.close()
+            raise
+
+    @property
+    def duplicates(self) -> int:
+        """Copies left out."""
+        return self._sightings.duplicates if self._sightings else 0
+
+    def bind(self, index: int) -> None:
+        """Receive from the interface with this index, or from all (0). OSError if there is none.
+
+        Through the C library, because `socket.bind` wants a name, and there is none for all.
+        """
+        address = struct.pack("HHi12x", socket.AF_PACKET, socket.htons(_ETH_P_ALL), index)
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.bind(self.socket.fileno(), address, len(address)):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+
+    def make_promiscuous(self, index: int) -> None:
+        """Ask for packets to other stations, until the socket is closed or the interface gone."""
+        request = struct.pack("iHH8x", index, _PROMISCUOUS, 0)
+        self.socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, request)
+
+    def read_block(self) -> list[Frame] | None:
+        """Take the next block of frames, as LINKTYPE_LINUX_SLL; None if the kernel has it still.
+
+        The block is copied and given back at once. No barrier is needed between the look at the
+        status and the copy: the interpreter puts thousands of instructions between them.
+        """
+        status, count, first, length = _BLOCK.unpack_from(self._memory, self._offset)
+        if not status & _USER:
+            return None
+        block = self._memory[self._offset : self._offset + length]
+        _BLOCK_STATUS.pack_into(self._memory, self._offset, _KERNEL)
+        self._offset = (self._offset + _BLOCK_OCTETS) % len(self._memory)
+        self.read += count
+        if self._sightings:
+            return self._sightings.frames(block, first, count)
+        return _frames(block, first, count)
+
+    def read_statistics(self) -> None:
+        """Add what the kernel counted since the last time; reading sets its counters to zero."""
+        if self.socket.fileno() < 0:
+            return
+        counts = self.socket.getsockopt(_SOL_PACKET, _STATISTICS, 12)
+        captured, dropped, freezes = struct.unpack("III", counts)
+        self.captured += captured
+        self.dropped += dropped
+        self.freezes += freezes
+
+    def shut(self) -> None:
+        """Let nothing more into the ring."""
+        self._attach(reject_all())
+
+    def close(self) -> None:
+        """Unmap the ring and close the socket; the counts stay."""
+        self._memory.close()
+        self.socket.close()
+
+    def _attach(self, program: Sequence[Instruction]) -> None:
+        code = machine_code(program)
+        array = ctypes.create_string_buffer(code, len(code))
+        # struct sock_fprog: how many instructions, and where they are.
+        request = struct.pack("HP", len(program), ctypes.addressof(array))
+        self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, request)
+
+
+def _frames(block: bytes, offset: int, count: int) -> list[Frame]:
+    frames = []
+    unpack = _FRAME.unpack_from
+    for _ in range(count):
+        step, seconds, nanoseconds, length, start, ether_type, _ = unpack(block, offset)
+        start += offset
+        frames.append(
+            (
+                seconds * 1_000_000_000 + nanoseconds,
+                _COOKED_HEADER + ether_type + block[start : start + length],
+            )
+        )
+        offset += step
+    return frames
+
+
+class _Sightings:
+    """What tells a packet from its copies, where all interfaces are watched at once.
+
+    A packet that is bridged, routed, or carried by a virtual interface on top of another is shown
+    by each interface it passes. A copy is the same packet, but for its hop limit, at another place
+    (interface and direction), within this block and the one before; the same packet at the same
+    place was sent twice, and counts twice. What address translation changed is another packet.
+    """
+
+    def __init__(self) -> None:
+        self.duplicates = 0
+        self._places: dict[bytes, bytes] = {}  # of the block before
+
+    def frames(self, block: bytes, offset: int, count: int) -> list[Frame]:
+        before = self._places
+        places: dict[bytes, bytes] = {}
+        self._places = places
+        frames = []
+        for _ in range(count):
+            step, seconds, nanoseconds, length, start, ether_type, place = _FRAME.unpack_from(
+                block, offset
+            )
+            packet = block[offset + start : offset + start + length]
+            offset += step
+            # Between: IPv4 hop limit and checksum (octets 8 to 11), IPv6 hop limit (octet 7).
+            identity = packet[4:7] + packet[12:]
+            first_place = places.get(identity) or before.get(identity) or place
+            places[identity] = first_place
+            if first_place == place:
+                frame = _COOKED_HEADER + ether_type + packet
+                frames.append((seconds * 1_000_000_000 + nanoseconds, frame))
+            else:
+                self.duplicates += 1
+        return frames
