@@ -59,32 +59,40 @@ class Skipped:
         return [*self.lines, f"{self.path}: {more} more skipped"] if more else list(self.lines)
 
 
-def cells(lines: Iterable[str], column: str, skipped: Skipped) -> Iterator[tuple[int, str]]:
-    """Give line number and text of each entry: whole lines, or one column of a CSV file.
+def numbered(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Give number, from 1, and stripped text of each line but blank ones and those after a `#`."""
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if line and line[0] != "#":
+            yield number, line
 
-    It is a CSV file if its first line that is no comment names `column`; each record is one line.
-    Blank lines and those that start with `#` are no entries; elsewhere than in CSV a comment may
-    also follow white space.
+
+def cells(
+    entries: Iterator[tuple[int, str]], column: str, skipped: Skipped
+) -> Iterator[tuple[int, str]]:
+    """Give line number and text of each entry of `numbered` lines.
+
+    Where the first line is a CSV header that names `column`, that is the column's field of each
+    other line; else whole lines, up to a comment that follows white space.
     """
-    numbered = (
-        pair for pair in enumerate(map(str.strip, lines), 1) if pair[1] and pair[1][0] != "#"
-    )
-    for number, first in numbered:
+    for number, first in entries:
         header = [name.strip().lower() for name in first.replace('"', "").split(",")]
         if column in header:
-            yield from column_of(numbered, header.index(column), skipped)
-            return
-        yield number, _comment.split(first, 1)[0]
+            yield from column_of(entries, header.index(column), skipped)
+        else:
+            yield number, _comment.split(first, 1)[0]
         break
-    for number, line in numbered:
+    for number, line in entries:
         yield number, _comment.split(line, 1)[0] if "#" in line else line
 
 
 def column_of(
-    numbered: Iterable[tuple[int, str]], position: int, skipped: Skipped
+    entries: Iterable[tuple[int, str]], position: int, skipped: Skipped
 ) -> Iterator[tuple[int, str]]:
-    """Give line number and one field of each CSV record, fields counted from 0."""
-    for number, line in numbered:
+    """Give line number and one field of each CSV record, fields counted from 0.
+
+    A record is one line: a stray quote then costs that line, and not the rest of the file.
+    """
+    for number, line in entries:
         try:
             fields = next(csv.reader([line], strict=True)) if '"' in line else line.split(",")
             yield number, fields[position].strip()

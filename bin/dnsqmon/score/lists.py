@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, Union
 
 from dnsqmon.errors import ConfigError
-from dnsqmon.score.list_file import Skipped, cells, domain_names
+from dnsqmon.score.list_file import Skipped, cells, domain_names, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,7 +150,7 @@ class DomainList(ListFile):
         return len(self.names)
 
     def _fill(self, lines: io.TextIOWrapper, skipped: Skipped) -> None:
-        self.names = frozenset(domain_names(cells(lines, "domain", skipped), skipped))
+        self.names = frozenset(domain_names(cells(numbered(lines), "domain", skipped), skipped))
 
 
 class ServerList(ListFile):
@@ -177,7 +177,7 @@ class ServerList(ListFile):
         return address in self.addresses or any(address in network for network in self.networks)
 
     def _fill(self, lines: io.TextIOWrapper, skipped: Skipped) -> None:
-        networks = set(_networks(cells(lines, "ip", skipped), skipped))
+        networks = set(_networks(cells(numbered(lines), "ip", skipped), skipped))
         single = {network for network in networks if network.prefixlen == network.max_prefixlen}
         self.addresses = frozenset(network.network_address for network in single)
         self.networks = list(networks - single)
