@@ -279,15 +279,20 @@ SqliteFile(sys.argv[1]).write(Batch())
 """
 
 
+def run_killed(path: Path) -> None:
+    """Let a process write to the database and be killed in the middle of a batch."""
+    run = [sys.executable, "-c", KILLED, str(path)]
+    assert subprocess.run(run, check=False, env={"PYTHONPATH": str(ROOT / "bin")}).returncode == -9
+    assert path.with_name(f"{path.name}-journal").exists()
+
+
 def test_killed_in_the_middle_of_a_batch(tmp_path: Path) -> None:
     """After kill -9 in mid-batch the next run finds the batches before it, whole, and goes on."""
     path = tmp_path / "queries.db"
     write(path, FIRST)
     size = path.stat().st_size
-    run = [sys.executable, "-c", KILLED, str(path)]
-    assert subprocess.run(run, check=False, env={"PYTHONPATH": str(ROOT / "bin")}).returncode == -9
+    run_killed(path)
     assert path.stat().st_size > size
-    assert path.with_name("queries.db-journal").exists()
     write(path, SECOND)
     assert stored(path) == values(FIRST + SECOND)
     assert list(tmp_path.iterdir()) == [path]
