@@ -329,14 +329,27 @@ def test_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert narrowest[1] == "a" * 13 + "...  2013-12-28 02:21:17"
 
 
-def test_closed_pipe(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader that went away, such as head, ends the report with SinkError."""
-    reader, writer = os.pipe()
-    os.close(reader)
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        ("pipe", "standard output was closed"),
+        ("/dev/full", "cannot write to standard output: No space left on device"),
+    ],
+)
+def test_output_that_fails(
+    database: Path, monkeypatch: pytest.MonkeyPatch, target: str, text: str
+) -> None:
+    """A reader that went away, such as head, and a full disk end the report with SinkError."""
+    if target == "pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+    else:
+        writer = os.open(target, os.O_WRONLY)
     with os.fdopen(writer, "w") as stream:
         monkeypatch.setattr(sys, "stdout", stream)
-        with pytest.raises(SinkError, match=r"^standard output was closed$"):
+        with pytest.raises(SinkError) as caught:
             ask(database)
         monkeypatch.undo()
         with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - for its descriptor
             os.dup2(nowhere.fileno(), stream.fileno())  # the stream flushes once more as it closes
+    assert str(caught.value) == text

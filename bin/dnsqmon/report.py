@@ -63,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the report; ConfigError for an unreadable database, SinkError for a closed pipe."""
+    """Print the report; ConfigError for an unreadable database, SinkError for a failed write."""
     path = arguments.database
     try:
         connection = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
@@ -77,6 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(_refusal(error), where=path) from None
     except BrokenPipeError:
         text = "standard output was closed"
+        raise SinkError(text) from None
+    except OSError as error:
+        text = f"cannot write to standard output: {error.strerror}"
         raise SinkError(text) from None
     return 0
 
@@ -96,6 +99,7 @@ _DOMAINS = (
     f"coalesce(nullif({_ALL_FLAGS}, ''), 'None') AS Flags, count(*) AS Queries, "
     f"count(DISTINCT SrcAddr) AS Clients, min({_WHEN}) AS First, max({_WHEN}) AS Last"
 )
+_BY_SCORE = "max(Queries.Score) DESC, count(*) DESC, Domain"
 _CLIENTS = (
     "SrcAddr, count(*) AS Queries, count(DISTINCT Domain) AS Domains, max(Score) AS Score, "
     f"min({_WHEN}) AS First, max({_WHEN}) AS Last"
@@ -151,7 +155,7 @@ def _print(connection: sqlite3.Connection, arguments: argparse.Namespace) -> Non
         return
     by_score = "" if arguments.min_score is None else "Score DESC, "
     if arguments.top:
-        columns, rest = _DOMAINS, "GROUP BY Domain ORDER BY 2 DESC, Queries DESC, Domain"
+        columns, rest = _DOMAINS, f"GROUP BY Domain ORDER BY {_BY_SCORE}"
     else:
         columns, rest = ", ".join(COLUMNS), f"ORDER BY {by_score}{_WHEN}, rowid"
     if arguments.csv:
@@ -183,21 +187,26 @@ def _overview(connection: sqlite3.Connection, every: Question, limit: int) -> It
     (numbers,) = every.ask(connection, flags, "", 1).rows
     rows = [(letter, number, FLAGS[letter]) for letter, number in zip(FLAGS, numbers) if number]
     sections = {
-        "Most queried": every.ask(
-            connection, _DOMAINS, "GROUP BY Domain ORDER BY Queries DESC, Domain", limit
-        ),
-        "Busiest clients": every.ask(
-            connection, _CLIENTS, "GROUP BY SrcAddr ORDER BY Queries DESC, SrcAddr", limit
-        ),
+        "Most queried": _first(connection, "Domain", _DOMAINS, "count(*) DESC, Domain", limit),
+        "Busiest clients": _first(connection, "SrcAddr", _CLIENTS, "count(*) DESC, SrcAddr", limit),
         "Flags": Table(("Flag", "Queries", "Meaning"), rows),
-        "Highest scores": every.ask(
-            connection, _DOMAINS, "GROUP BY Domain ORDER BY 2 DESC, Queries DESC, Domain", limit
-        ),
+        "Highest scores": _first(connection, "Domain", _DOMAINS, _BY_SCORE, limit),
     }
     for title, table in sections.items():
         yield ""
         yield title
         yield from aligned(table)
+
+
+def _first(connection: sqlite3.Connection, key: str, columns: str, order: str, limit: int) -> Table:
+    """Group all rows by `key`, and give the columns of the first `limit` groups.
+
+    The inner query finds the groups by what is cheap to compute; the costly columns are computed
+    for these few alone.
+    """
+    inner = f"SELECT {key} FROM Queries GROUP BY {key} ORDER BY {order} LIMIT {limit}"  # noqa: S608 - constants and a number
+    few = Question(f"{key} IN ({inner})", [])
+    return few.ask(connection, columns, f"GROUP BY {key} ORDER BY {order}", limit)
 
 
 def _check(connection: sqlite3.Connection, path: str) -> None:
