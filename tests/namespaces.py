@@ -6,12 +6,13 @@ import contextlib
 import ctypes
 import os
 import secrets
+import socket
 import subprocess
 import threading
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _CLONE_NEWNET = 0x40000000
 
@@ -56,6 +57,17 @@ class Namespace:
             raise errors[0]
         return results[0]
 
+    def send_frames(self, interface: str, frames: Iterable[bytes]) -> None:
+        """Put frames, from the Ethernet header on, on the wire as they are."""
+
+        def send() -> None:
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as wire:
+                wire.bind((interface, 0))
+                for frame in frames:
+                    wire.send(frame)
+
+        self.call(send)
+
     def _enter(self) -> None:
         """Put this thread into the namespace (setns(2); in the os module only since 3.12)."""
         descriptor = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
@@ -99,5 +111,5 @@ def veth_pair() -> Iterator[tuple[Namespace, Namespace]]:
         for number, end in ((1, client), (2, server)):
             end.ip(f"addr add 192.0.2.{number}/24 dev eth0")
             end.ip(f"addr add 2001:db8::{number}/64 dev eth0 nodad")
-            end.ip("link set eth0 up")
+            end.ip("link set eth0 mtu 9000 up")
         yield client, server

@@ -1,8 +1,8 @@
 """Chosen ports in, a classic BPF program out that lets only their packets reach this process.
 
-The program is made for a cooked packet socket (SOCK_DGRAM): offset 0 is the network header, and the
-EtherType comes from the kernel's ancillary data, whatever the link is. A VLAN tag that the kernel
-has moved into its auxiliary data is therefore already gone; further tags are still in the frame.
+The program is for a packet socket of any interface, or of all: it takes the EtherType and the kind
+of link from the kernel's ancillary data. A VLAN tag that the kernel has moved into its auxiliary
+data is already gone by then; further tags are still in the frame.
 
 Instructions and offsets: linux/filter.h and linux/bpf_common.h, described in the kernel's
 Documentation/networking/filter.rst.
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING, NamedTuple
+
+from dnsqmon.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,13 +27,16 @@ TAGS = 3
 #: IPv6 extension headers that the program looks past. A longer chain goes to the decoder.
 EXTENSION_HEADERS = 6
 
-_ANCILLARY = 0x1_0000_0000 - 0x1000  # SKF_AD_OFF, as an unsigned 32-bit number
-ETHER_TYPE = _ANCILLARY + 0
-PACKET_TYPE = _ANCILLARY + 4
-HARDWARE_TYPE = _ANCILLARY + 28
+#: Kinds of link (ARPHRD_) whose frames have an Ethernet header: Ethernet itself, and loopback.
+ETHERNET_LIKE = (1, 772)
+
+_LOOPBACK = 772
+_ETHERNET_HEADER = 14
+_NETWORK_HEADER = 0x1_0000_0000 - 0x100000  # SKF_NET_OFF, as an unsigned 32-bit number
+_ANCILLARY = 0x1_0000_0000 - 0x1000  # SKF_AD_OFF
+_ETHER_TYPE, _PACKET_TYPE, _HARDWARE_TYPE = _ANCILLARY, _ANCILLARY + 4, _ANCILLARY + 28
 
 _PACKET_OUTGOING = 4
-_ARPHRD_LOOPBACK = 772
 _IPV4, _IPV6 = 0x0800, 0x86DD
 _VLAN = (0x8100, 0x88A8, 0x9100)  # 802.1Q, 802.1ad, and the number used before 802.1ad
 _TCP, _UDP = 6, 17
@@ -59,6 +64,7 @@ def port_filter(ports: Sequence[int], snap_length: int) -> list[Instruction]:
 
     A fragment that is not the first of its IPv4 or IPv6 packet has no ports and is accepted.
     Tunnels are rejected: their volume is unknown, and few want them (`--filter` is for those).
+    ConfigError if the ports are more than a program can hold, which is about 950.
     """
     program = _Assembler()
     _link_layer(program)
@@ -72,7 +78,11 @@ def port_filter(ports: Sequence[int], snap_length: int) -> list[Instruction]:
     program.add(_RETURN, 0)
     program.label("accept")
     program.add(_RETURN, snap_length)
-    return program.instructions()
+    instructions = program.instructions()
+    if len(without_echo(instructions)) > MAX_INSTRUCTIONS:
+        message = f"--ports: {len(ports)} are too many for the kernel's filter, use --filter"
+        raise ConfigError(message)
+    return instructions
 
 
 def without_echo(program: Iterable[Instruction]) -> list[Instruction]:
@@ -81,12 +91,25 @@ def without_echo(program: Iterable[Instruction]) -> list[Instruction]:
     Loopback hands a packet to packet sockets when it is sent and again when it is received.
     """
     return [
-        Instruction(_LOAD_WORD, 0, 0, PACKET_TYPE),
+        Instruction(_LOAD_WORD, 0, 0, _PACKET_TYPE),
         Instruction(_JUMP_EQUAL, 0, 3, _PACKET_OUTGOING),
-        Instruction(_LOAD_WORD, 0, 0, HARDWARE_TYPE),
-        Instruction(_JUMP_EQUAL, 0, 1, _ARPHRD_LOOPBACK),
+        Instruction(_LOAD_WORD, 0, 0, _HARDWARE_TYPE),
+        Instruction(_JUMP_EQUAL, 0, 1, _LOOPBACK),
         Instruction(_RETURN, 0, 0, 0),
         *program,
+    ]
+
+
+def by_link(ethernet: Sequence[Instruction], other: Sequence[Instruction]) -> list[Instruction]:
+    """Join two programs: one for frames with an Ethernet header, one for packets without any."""
+    first, second = ETHERNET_LIKE
+    return [
+        Instruction(_LOAD_WORD, 0, 0, _HARDWARE_TYPE),
+        Instruction(_JUMP_EQUAL, 2, 0, first),
+        Instruction(_JUMP_EQUAL, 1, 0, second),
+        Instruction(_JUMP, 0, 0, len(ethernet)),
+        *ethernet,
+        *other,
     ]
 
 
@@ -101,9 +124,13 @@ def machine_code(program: Iterable[Instruction]) -> bytes:
 
 
 def _link_layer(program: _Assembler) -> None:
-    """Find the EtherType; leave in X where its header begins."""
-    program.add(_X_NUMBER, 0)
-    program.add(_LOAD_WORD, ETHER_TYPE)
+    """Find the EtherType; leave in X where what it names begins."""
+    program.add(_LOAD_WORD, _HARDWARE_TYPE)
+    program.add(_X_NUMBER, _ETHERNET_HEADER)
+    program.when_in(ETHERNET_LIKE, "ether type")
+    program.add(_X_NUMBER, _NETWORK_HEADER)
+    program.label("ether type")
+    program.add(_LOAD_WORD, _ETHER_TYPE)
     for depth in range(TAGS):
         program.when_in([_IPV4], "ipv4")
         program.when_in([_IPV6], "ipv6")

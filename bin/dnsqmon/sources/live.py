@@ -28,8 +28,8 @@ log = logging.getLogger("dnsqmon")
 #: The name that stands for all interfaces, present and future.
 ANY = "any"
 
-#: LINKTYPE_LINUX_SLL of the tcpdump registry: the same form for every kind of interface.
-LINK_TYPE = 113
+#: LINKTYPE_ETHERNET of the tcpdump registry: the ring gives one form for every kind of interface.
+LINK_TYPE = 1
 
 _CHECK_SECONDS = 1.0
 _IDLE_SECONDS = 0.25

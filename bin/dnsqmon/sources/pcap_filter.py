@@ -1,4 +1,4 @@
-"""A pcap-filter expression in, libpcap's classic BPF program for a cooked packet socket out."""
+"""A pcap-filter expression in, libpcap's classic BPF program for a packet socket out."""
 
 from __future__ import annotations
 
@@ -6,23 +6,11 @@ import ctypes
 import ctypes.util
 
 from dnsqmon.errors import ConfigError
-from dnsqmon.sources.bpf import (
-    ETHER_TYPE,
-    HARDWARE_TYPE,
-    MAX_INSTRUCTIONS,
-    PACKET_TYPE,
-    Instruction,
-)
+from dnsqmon.sources.bpf import MAX_INSTRUCTIONS, Instruction, by_link, reject_all
 
-#: LINKTYPE_LINUX_SLL, a header of 16 octets, and what the kernel has in place of its fields.
-_COOKED, _COOKED_LENGTH = 113, 16
-_COOKED_FIELDS = {0: PACKET_TYPE, 2: HARDWARE_TYPE, 14: ETHER_TYPE}
+_DLT_ETHERNET, _DLT_RAW = 1, 12
 _NETMASK_UNKNOWN = 0xFFFFFFFF
 _OPTIMIZE = 1
-
-_CLASS, _MODE = 0x07, 0xE0
-_LOADS = (0x00, 0x01)  # BPF_LD, BPF_LDX
-_ABSOLUTE, _FROM_PACKET = 0x20, (0x20, 0x40, 0xA0)  # BPF_ABS; BPF_ABS, BPF_IND, BPF_MSH
 
 
 class _Instruction(ctypes.Structure):
@@ -43,8 +31,9 @@ class _Program(ctypes.Structure):
 def compile_filter(expression: str, snap_length: int) -> list[Instruction]:
     """Compile `expression` (see pcap-filter(7)); what it accepts is cut to `snap_length` octets.
 
-    Addresses of the link layer are not seen by a cooked socket, nor are VLAN tags that the kernel
-    took out of the frame. ConfigError if libpcap is missing or refuses the expression.
+    VLAN tags that the kernel took out of the frame are not seen. On links without Ethernet headers
+    an expression about such headers accepts nothing. ConfigError if libpcap is missing or refuses
+    the expression.
     """
     library = ctypes.util.find_library("pcap")
     if library is None:
@@ -53,7 +42,40 @@ def compile_filter(expression: str, snap_length: int) -> list[Instruction]:
             "libpcap0.8 (Debian, Ubuntu) or libpcap (others), or leave --filter out"
         )
         raise ConfigError(message)
-    pcap = ctypes.CDLL(library)
+    pcap = _declared(ctypes.CDLL(library))
+    ethernet = _compile(pcap, _DLT_ETHERNET, expression, snap_length)
+    try:
+        other = _compile(pcap, _DLT_RAW, expression, snap_length)
+    except ConfigError:
+        other = reject_all()
+    program = by_link(ethernet, other)
+    if len(program) > MAX_INSTRUCTIONS:
+        message = f"--filter {expression!r}: too long for the kernel, shorten the expression"
+        raise ConfigError(message)
+    return program
+
+
+def _compile(
+    pcap: ctypes.CDLL, link_type: int, expression: str, snap_length: int
+) -> list[Instruction]:
+    handle = pcap.pcap_open_dead(link_type, snap_length)
+    program = _Program()
+    try:
+        text = expression.encode()
+        if pcap.pcap_compile(handle, ctypes.byref(program), text, _OPTIMIZE, _NETMASK_UNKNOWN):
+            reason = pcap.pcap_geterr(handle).decode(errors="replace")
+            message = f"--filter {expression!r}: {reason}"
+            raise ConfigError(message)
+        steps = program.bf_insns[: program.bf_len]
+        instructions = [Instruction(step.code, step.jt, step.jf, step.k) for step in steps]
+        pcap.pcap_freecode(ctypes.byref(program))
+    finally:
+        pcap.pcap_close(handle)
+    return instructions
+
+
+def _declared(pcap: ctypes.CDLL) -> ctypes.CDLL:
+    """Declare the functions of libpcap that are called, as in pcap/pcap.h."""
     pcap.pcap_open_dead.restype = ctypes.c_void_p
     pcap.pcap_open_dead.argtypes = (ctypes.c_int, ctypes.c_int)
     pcap.pcap_compile.argtypes = (
@@ -63,38 +85,4 @@ def compile_filter(expression: str, snap_length: int) -> list[Instruction]:
     pcap.pcap_geterr.argtypes = (ctypes.c_void_p,)
     pcap.pcap_freecode.argtypes = (ctypes.POINTER(_Program),)
     pcap.pcap_close.argtypes = (ctypes.c_void_p,)
-
-    handle = pcap.pcap_open_dead(_COOKED, snap_length)
-    program = _Program()
-    text = expression.encode()
-    try:
-        if pcap.pcap_compile(handle, ctypes.byref(program), text, _OPTIMIZE, _NETMASK_UNKNOWN):
-            reason = pcap.pcap_geterr(handle).decode(errors="replace")
-            message = f"--filter {expression!r}: {reason}"
-            raise ConfigError(message)
-        instructions = [_for_socket(step) for step in program.bf_insns[: program.bf_len]]
-        pcap.pcap_freecode(ctypes.byref(program))
-    finally:
-        pcap.pcap_close(handle)
-    if len(instructions) > MAX_INSTRUCTIONS:
-        message = f"--filter {expression!r}: too long for the kernel, shorten the expression"
-        raise ConfigError(message)
-    return instructions
-
-
-def _for_socket(step: _Instruction) -> Instruction:
-    """Take the cooked header, which exists only in libpcap's mind, out of the offsets.
-
-    The expression was compiled as for a file; the socket's filter sees the packet from its network
-    header on, and the EtherType in the ancillary data.
-    """
-    operand, mode = step.k, step.code & _MODE
-    if step.code & _CLASS in _LOADS and mode in _FROM_PACKET:
-        if operand >= _COOKED_LENGTH:
-            operand -= _COOKED_LENGTH
-        elif mode == _ABSOLUTE and operand in _COOKED_FIELDS:
-            operand = _COOKED_FIELDS[operand]
-        else:
-            message = "--filter: addresses of the link layer cannot be tested, leave them out"
-            raise ConfigError(message)
-    return Instruction(step.code, step.jt, step.jf, operand)
+    return pcap

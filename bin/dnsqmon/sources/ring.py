@@ -12,7 +12,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from dnsqmon.sources.bpf import machine_code, reject_all
+from dnsqmon.sources.bpf import ETHERNET_LIKE, machine_code, reject_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,14 +33,14 @@ _SMALLEST_FRAME = 128  # TPACKET_V3 checks this number and does not use it
 
 _BLOCK = struct.Struct("8xIIII")  # block_status, num_pkts, offset_to_first_pkt, blk_len
 _BLOCK_STATUS = struct.Struct("8xI")
-#: tp_next_offset, tp_sec, tp_nsec, tp_snaplen, tp_net; then of the `struct sockaddr_ll` at 48:
-#: sll_protocol, and as one value sll_ifindex, sll_hatype, sll_pkttype, sll_halen.
-_FRAME = struct.Struct("IIII10xH22x2s8s")
-_COOKED_HEADER = bytes((0, 0, 0, 1)) + bytes(10)  # to us, on Ethernet, from nobody
+#: tp_next_offset, tp_sec, tp_nsec, tp_snaplen, tp_mac, tp_net; then of the `struct sockaddr_ll`
+#: at 48: sll_protocol, sll_ifindex, sll_hatype, sll_pkttype.
+_FRAME = struct.Struct("IIII8xHH22x2siHB")
+_NO_ADDRESSES = bytes(12)
 
 
 class Ring:
-    """One cooked packet socket with its ring; what it receives is counted from `bind` on.
+    """One packet socket with its ring; what it receives is counted from `bind` on.
 
     `once` leaves out the copies of a packet that other interfaces show (see `_Sightings`).
     Opening needs CAP_NET_RAW (else PermissionError); nothing later does.
@@ -56,7 +56,7 @@ class Ring:
         self._sightings = _Sightings() if once else None
         self._offset = 0
         # Protocol 0: the socket receives nothing before it has a filter, a ring and an interface.
-        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         try:
             self.socket.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
             self._attach(program)
@@ -93,8 +93,9 @@ class Ring:
         self.socket.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, request)
 
     def read_block(self) -> list[Frame] | None:
-        """Take the next block of frames, as LINKTYPE_LINUX_SLL; None if the kernel has it still.
+        """Take the next block of frames, as LINKTYPE_ETHERNET; None if the kernel has it still.
 
+        A packet of an interface without Ethernet headers gets one without addresses.
         The block is copied and given back at once. No barrier is needed between the look at the
         status and the copy: the interpreter puts thousands of instructions between them.
         """
@@ -105,9 +106,10 @@ class Ring:
         _BLOCK_STATUS.pack_into(self._memory, self._offset, _KERNEL)
         self._offset = (self._offset + _BLOCK_OCTETS) % len(self._memory)
         self.read += count
+        frames = _frames(block, first, count)
         if self._sightings:
-            return self._sightings.frames(block, first, count)
-        return _frames(block, first, count)
+            return self._sightings.without_copies(frames, _places(block, first, count))
+        return frames
 
     def read_statistics(self) -> None:
         """Add what the kernel counted since the last time; reading sets its counters to zero."""
@@ -140,49 +142,56 @@ def _frames(block: bytes, offset: int, count: int) -> list[Frame]:
     frames = []
     unpack = _FRAME.unpack_from
     for _ in range(count):
-        step, seconds, nanoseconds, length, start, ether_type, _ = unpack(block, offset)
-        start += offset
-        frames.append(
-            (
-                seconds * 1_000_000_000 + nanoseconds,
-                _COOKED_HEADER + ether_type + block[start : start + length],
-            )
+        step, seconds, nanoseconds, length, link, network, ether_type, _, kind, _ = unpack(
+            block, offset
         )
+        end = offset + link + length
+        if kind in ETHERNET_LIKE:
+            frame = block[offset + link : end]
+        else:
+            frame = _NO_ADDRESSES + ether_type + block[offset + network : end]
+        frames.append((seconds * 1_000_000_000 + nanoseconds, frame))
         offset += step
     return frames
+
+
+def _places(block: bytes, offset: int, count: int) -> list[tuple[int, int]]:
+    """Give the interface and the direction of each frame of a block."""
+    places = []
+    for _ in range(count):
+        step, *_, index, _, packet_type = _FRAME.unpack_from(block, offset)
+        places.append((index, packet_type))
+        offset += step
+    return places
 
 
 class _Sightings:
     """What tells a packet from its copies, where all interfaces are watched at once.
 
     A packet that is bridged, routed, or carried by a virtual interface on top of another is shown
-    by each interface it passes. A copy is the same packet, but for its hop limit, at another place
-    (interface and direction), within this block and the one before; the same packet at the same
-    place was sent twice, and counts twice. What address translation changed is another packet.
+    by each interface it passes. A copy is the same packet, but for its link header and hop limit,
+    at another place (interface and direction), within this block and the one before; the same
+    packet at the same place was sent twice, and counts twice. What address translation changed is
+    another packet.
     """
 
     def __init__(self) -> None:
         self.duplicates = 0
-        self._places: dict[bytes, bytes] = {}  # of the block before
+        self._places_before: dict[bytes, tuple[int, int]] = {}
 
-    def frames(self, block: bytes, offset: int, count: int) -> list[Frame]:
-        before = self._places
-        places: dict[bytes, bytes] = {}
-        self._places = places
-        frames = []
-        for _ in range(count):
-            step, seconds, nanoseconds, length, start, ether_type, place = _FRAME.unpack_from(
-                block, offset
-            )
-            packet = block[offset + start : offset + start + length]
-            offset += step
-            # Between: IPv4 hop limit and checksum (octets 8 to 11), IPv6 hop limit (octet 7).
-            identity = packet[4:7] + packet[12:]
-            first_place = places.get(identity) or before.get(identity) or place
-            places[identity] = first_place
+    def without_copies(self, frames: list[Frame], places: list[tuple[int, int]]) -> list[Frame]:
+        """Leave out the copies from the frames of a block, whose places are given."""
+        before = self._places_before
+        first_places: dict[bytes, tuple[int, int]] = {}
+        originals = []
+        for frame, place in zip(frames, places):
+            # Left out: link addresses, IPv6 hop limit (octet 21), IPv4 hop limit and checksum
+            # (octets 22 to 25).
+            identity = frame[1][12:21] + frame[1][26:]
+            first_place = first_places.get(identity) or before.get(identity) or place
+            first_places[identity] = first_place
             if first_place == place:
-                frame = _COOKED_HEADER + ether_type + packet
-                frames.append((seconds * 1_000_000_000 + nanoseconds, frame))
-            else:
-                self.duplicates += 1
-        return frames
+                originals.append(frame)
+        self.duplicates += len(frames) - len(originals)
+        self._places_before = first_places
+        return originals
