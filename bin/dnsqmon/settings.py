@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 class Setting:
     """One row of the table, without its name, type and default, which the dataclass holds."""
 
+    #: None: a parameter of the Splunk modular input alone.
     flags: tuple[str, ...]
     help: str
     metavar: str | None = None
@@ -125,11 +126,11 @@ class Settings:
         help="Send the records to another dnsqmon that runs with --server.",
     )  # fmt: skip
     server: str | None = setting(
-        None, "--server", metavar="<listening ip>", parse=address,
+        None, "--server", metavar="<listening ip>", parse=address, splunk=True,
         help="Receive records from dnsqmon clients on this address; use with -w or -d.",
     )  # fmt: skip
     port: int = setting(
-        54321, "-p", "--port", metavar="<port number>", parse=ports,
+        54321, "-p", "--port", metavar="<port number>", parse=ports, splunk=True,
         help="UDP port of --client and --server.",
     )  # fmt: skip
     syslog: tuple[str, ...] = setting(
@@ -171,3 +172,14 @@ class Settings:
         None, "--stats", metavar="<text|json>", bare="text", choices=("text", "json"),
         help="Account for every packet at the end, on standard error.",
     )  # fmt: skip
+    minimum_score: int = setting(
+        0, parse=whole(0, 1_000_000), splunk=True,
+        help="Leave records with a lower score out of Splunk; the statistics count them.",
+    )  # fmt: skip
+    statistics_interval: int = setting(
+        60, parse=whole(1, 86400), splunk=True,
+        help="Seconds between two statistics events (sourcetype dnsqmon:stats).",
+    )  # fmt: skip
+    syslog_header: bool = setting(
+        True, splunk=True, help="Begin each event with date, time and sensor, as syslog does."
+    )
