@@ -79,10 +79,10 @@ def cells(
         if column in header:
             yield from column_of(entries, header.index(column), skipped)
         else:
-            yield number, _comment.split(first, 1)[0]
+            yield number, _comment.split(first, 1)[0].rstrip()
         break
     for number, line in entries:
-        yield number, _comment.split(line, 1)[0] if "#" in line else line
+        yield number, _comment.split(line, 1)[0].rstrip() if "#" in line else line
 
 
 def column_of(
