@@ -1,0 +1,148 @@
+"""What is on the other end of a network sink: its address, its TLS, and how sending to it fails."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import time
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from dnsqmon.errors import ConfigError
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Mapping, Sequence
+
+    from dnsqmon.sinks.spool import Chunk
+
+
+class Address(NamedTuple):
+    """Where to send: `scheme` is udp, tcp or tls; `host` a name or a bare IP address."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+#: Syslog's registered ports: RFC 5426 section 3.3, RFC 5425 section 4.1; plain TCP has none, 514 is
+#: what receivers listen on.
+SYSLOG_PORTS = {"udp": 514, "tcp": 514, "tls": 6514}
+
+_ADDRESS = re.compile(
+    r"(?:(?P<scheme>[a-z]+)://)?"
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<bare>[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)"
+    r"|(?P<name>[0-9A-Za-z]([0-9A-Za-z_.-]*[0-9A-Za-z])?))"
+    r"(?::(?P<port>\d{1,5}))?/?",
+)
+
+
+def syslog_address(text: str) -> Address:
+    """Read `[udp://|tcp://|tls://]host[:port]`, UDP by default; ValueError says what is wrong."""
+    match = _ADDRESS.fullmatch(text)
+    scheme = (match and match["scheme"]) or "udp"
+    if match is None or scheme not in SYSLOG_PORTS:
+        reason = "give host, host:port or [IPv6]:port, after udp://, tcp://, tls:// or nothing"
+        raise ValueError(reason)
+    port = int(match["port"] or SYSLOG_PORTS[scheme])
+    if not 1 <= port <= 65535:
+        reason = "give a port from 1 to 65535"
+        raise ValueError(reason)
+    return Address(scheme, match["v6"] or match["bare"] or match["name"], port)
+
+
+def tls_context(
+    *, ca: str | None, certificate: str | None, key: str | None, verify: bool
+) -> ssl.SSLContext:
+    """Make the client's TLS settings: TLS 1.2 or later, the peer verified.
+
+    `ca` is a PEM file in place of the system's CAs. `key` may be left out where `certificate`
+    holds both. May raise ConfigError.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        text = f"--tls-ca: no CA certificates could be read ({error}); give a PEM file"
+        raise ConfigError(text, where=ca) from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if certificate:
+        try:
+            context.load_cert_chain(certificate, key)
+        except (OSError, ssl.SSLError) as error:
+            text = (
+                f"--tls-cert: no certificate with its key could be read ({error}); "
+                "give PEM files, the key in --tls-key or in the same file"
+            )
+            raise ConfigError(text, where=certificate) from error
+    return context
+
+
+class Unavailable(Exception):  # noqa: N818 - a state of the destination, not an error of the program
+    """The destination cannot be reached or does not take more now; what was sent is sent again."""
+
+
+class Batch(NamedTuple):
+    """Lines on their way: whole chunks of a spool, and their lines without line ends."""
+
+    chunks: Sequence[Chunk]
+    lines: Sequence[bytes]
+    size: int
+
+
+class Settled(NamedTuple):
+    """A batch that will not be sent again, and how many of its lines were lost, by reason."""
+
+    batch: Batch
+    lost: Mapping[str, int]
+
+
+class Destination(Protocol):
+    """One connection to a receiver, driven by one thread. Every method may raise Unavailable."""
+
+    name: str
+    #: The most that `send` is given at once.
+    most_lines: int
+    most_bytes: int
+    #: How long (seconds) lines may wait for company before they are sent.
+    linger: float
+
+    def connect(self) -> None:
+        """Make ready to send; called again after every Unavailable."""
+
+    def send(self, batch: Batch) -> None:
+        """Hand the lines to the receiver; they are settled by and by."""
+
+    def settled(self) -> Sequence[Settled]:
+        """Give the batches that became settled since the last call; do not wait for more."""
+
+    def finish(self, seconds: float) -> Sequence[Settled]:
+        """End in order: wait up to `seconds` for what was sent to settle, and give that."""
+
+    def disconnect(self) -> None:
+        """Drop the connection; also called from another thread to end a call that hangs."""
+
+
+class Complaints:
+    """A log of failures that repeat: each at once if long unsaid, else counted until then."""
+
+    def __init__(self, log: logging.Logger, seconds: float = 30.0) -> None:
+        self._log = log
+        self._seconds = seconds
+        self._last = -seconds
+        self._unsaid = 0
+
+    def say(self, text: str) -> None:
+        """Log `text` as a warning, or count it when the last one is not long ago."""
+        now = time.monotonic()
+        if now - self._last < self._seconds:
+            self._unsaid += 1
+            return
+        more = f" (and {self._unsaid} failures before this one)" if self._unsaid else ""
+        self._last, self._unsaid = now, 0
+        self._log.warning("%s%s", text, more)

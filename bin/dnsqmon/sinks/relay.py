@@ -1,0 +1,28 @@
+"""The client: records to the datagrams of another dnsqmon."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dnsqmon.relay_format import Signer, plain_datagram
+from dnsqmon.sinks.datagram import Datagrams
+from dnsqmon.sinks.forward import Forward
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dnsqmon.interfaces import RecordBatch
+    from dnsqmon.sinks.spool import Spool
+
+#: The most that UDP over IPv4 carries (RFC 768, RFC 791); a record is shorter.
+UDP_MOST = 65507
+
+
+def relay_client(host: str, port: int, spool: Spool, key: bytes | None = None) -> Forward:
+    """Make the sink of --client: one datagram a record, signed when there is a `key`."""
+    frame = Signer(key).datagram if key else plain_datagram
+    return Forward("relay", _lines, spool, [Datagrams(host, port, limit=UDP_MOST, frame=frame)])
+
+
+def _lines(batch: RecordBatch) -> Sequence[str]:
+    return batch.lines("csv")

@@ -1,0 +1,192 @@
+"""Lines to a TCP or TLS connection, kept until the receiver can be taken to have read them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import socket
+import ssl
+import struct
+import termios
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Callable
+
+from dnsqmon.destination import Settled, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dnsqmon.destination import Address, Batch
+
+#: Syslog over TCP has no acknowledgement. A batch is settled when the peer's kernel has
+#: acknowledged it and the connection has lived on for this long, or has carried this much more:
+#: if the receiver dies before, what its kernel held is sent again.
+HOLD_SECONDS = 5.0
+HOLD_BYTES = 16 * 1024 * 1024
+#: Seconds to connect, and to wait for a receiver that does not read.
+TIMEOUT = 10.0
+
+
+def by_newline(lines: Sequence[bytes]) -> bytes:
+    """Frame messages by a newline after each: RFC 6587 section 3.4.2."""
+    return b"\n".join(lines) + b"\n"
+
+
+def by_octet_count(lines: Sequence[bytes]) -> bytes:
+    """Frame messages by their length in octets before each: RFC 6587 section 3.4.1, RFC 5425."""
+    return b"".join([b"%d %b" % (len(line), line) for line in lines])
+
+
+class Stream:
+    """One TCP connection, in TLS when there is a `context`; `frame` makes the bytes of a batch."""
+
+    most_lines = 5000
+    most_bytes = 512 * 1024
+    linger = 0.0
+
+    def __init__(
+        self,
+        address: Address,
+        frame: Callable[[Sequence[bytes]], bytes],
+        context: ssl.SSLContext | None = None,
+        *,
+        hold: float = HOLD_SECONDS,
+    ) -> None:
+        self.name = str(address)
+        self._address = address
+        self._frame = frame
+        self._context = context
+        self._hold = hold
+        self._socket: socket.socket | None = None
+        self._sent: deque[tuple[float, Batch]] = deque()
+        self._sent_bytes = 0
+        self._acknowledged = 0  # how many of them, from the oldest, the peer's kernel has
+
+    def connect(self) -> None:
+        """Connect to the first address of the name that answers, and verify its certificate."""
+        self._sent.clear()
+        self._sent_bytes = self._acknowledged = 0
+        host = self._address.host
+        try:
+            connection = socket.create_connection((host, self._address.port), TIMEOUT)
+        except socket.gaierror as error:
+            text = f"the name {host} cannot be resolved ({error})"
+            raise Unavailable(text) from error
+        except (OSError, UnicodeError) as error:
+            text = f"no connection ({error})"
+            raise Unavailable(text) from error
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, int(TIMEOUT * 1000))
+        try:
+            if self._context is not None:
+                connection = self._context.wrap_socket(connection, server_hostname=host)
+        except ssl.SSLCertVerificationError as error:
+            connection.close()
+            text = f"the certificate is refused: {error.verify_message}"
+            raise Unavailable(text) from error
+        except OSError as error:
+            connection.close()
+            text = f"no TLS connection ({error})"
+            raise Unavailable(text) from error
+        self._socket = connection
+
+    def send(self, batch: Batch) -> None:
+        """Write the batch to the connection; a receiver that does not read for 10 s is given up."""
+        connection = self._connection()
+        try:
+            connection.sendall(self._frame(batch.lines))
+        except OSError as error:
+            text = f"the connection broke ({error or 'timed out'})"
+            raise Unavailable(text) from error
+        self._sent.append((time.monotonic(), batch))
+        self._sent_bytes += batch.size
+
+    def settled(self) -> Sequence[Settled]:
+        """Give the batches that were acknowledged and held for long enough (see HOLD_SECONDS)."""
+        connection = self._connection()
+        if self._sent:
+            _refuse_if_closed(connection)
+            if _unacknowledged(connection) == 0:
+                self._acknowledged = len(self._sent)
+        old = time.monotonic() - self._hold
+        settled: list[Settled] = []
+        while self._acknowledged and (self._sent[0][0] <= old or self._sent_bytes > HOLD_BYTES):
+            settled.append(self._settle_oldest())
+        return settled
+
+    def finish(self, seconds: float) -> Sequence[Settled]:
+        """Close our half, and wait for the receiver to close its own: then it has read all."""
+        connection = self._connection()
+        deadline = time.monotonic() + seconds
+        try:
+            while _unacknowledged(connection) and time.monotonic() < deadline:
+                time.sleep(0.005)
+            if _unacknowledged(connection) == 0:
+                self._acknowledged = len(self._sent)
+            connection.settimeout(max(0.01, deadline - time.monotonic()))
+            if isinstance(connection, ssl.SSLSocket):
+                connection.unwrap()
+            else:
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(4096):
+                    pass
+        except (socket.timeout, ssl.SSLError):
+            # It lives, but keeps the connection: what its kernel acknowledged is settled.
+            pass
+        except OSError as error:
+            if error.errno:  # not the end of the stream in place of TLS's own goodbye
+                text = f"the connection broke ({error})"
+                raise Unavailable(text) from error
+        return [self._settle_oldest() for _ in range(self._acknowledged)]
+
+    def disconnect(self) -> None:
+        """Close the connection, waking a thread that waits in it."""
+        connection, self._socket = self._socket, None
+        if connection is not None:
+            with contextlib.suppress(OSError):  # it may be closed already
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+
+    def _connection(self) -> socket.socket:
+        if self._socket is None:
+            text = "closed"
+            raise Unavailable(text)
+        return self._socket
+
+    def _settle_oldest(self) -> Settled:
+        _, batch = self._sent.popleft()
+        self._acknowledged -= 1
+        self._sent_bytes -= batch.size
+        return Settled(batch, {})
+
+
+#: From linux/tcp.h: give up when sent data stays unacknowledged for so many milliseconds.
+_TCP_USER_TIMEOUT = 18
+
+
+def _unacknowledged(connection: socket.socket) -> int:
+    """Octets sent that the peer's kernel has not acknowledged: SIOCOUTQ, tcp(7)."""
+    try:
+        (count,) = struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))
+    except (OSError, ValueError) as error:  # closed by `disconnect` in another thread
+        text = "closed"
+        raise Unavailable(text) from error
+    return int(count)
+
+
+def _refuse_if_closed(connection: socket.socket) -> None:
+    """Notice a peer that closed, which a sender alone would not: reading then gives the end."""
+    connection.setblocking(False)
+    try:
+        while connection.recv(4096):
+            pass  # a syslog receiver has nothing to say; a TLS ticket is no data
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return
+    except OSError as error:
+        text = f"the connection broke ({error})"
+        raise Unavailable(text) from error
+    finally:
+        connection.settimeout(TIMEOUT)
+    text = "the receiver closed the connection"
+    raise Unavailable(text)
