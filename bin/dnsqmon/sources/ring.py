@@ -29,7 +29,6 @@ _SO_ATTACH_FILTER = 26
 _KERNEL, _USER = 0, 1  # TP_STATUS_KERNEL, TP_STATUS_USER: whose the block is
 
 _BLOCK_OCTETS = 1 << 18  # the longest packet (65,535 octets) fits
-_SMALLEST_FRAME = 128  # TPACKET_V3 checks this number and does not use it
 
 _BLOCK = struct.Struct("8xIIII")  # block_status, num_pkts, offset_to_first_pkt, blk_len
 _BLOCK_STATUS = struct.Struct("8xI")
@@ -61,10 +60,11 @@ class Ring:
             self.socket.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
             self._attach(program)
             size = megabytes << 20
+            blocks = size // _BLOCK_OCTETS
+            # TPACKET_V3 checks the size and number of frames, but packs frames as they come.
             request = struct.pack(
-                "7I", _BLOCK_OCTETS, size // _BLOCK_OCTETS, _SMALLEST_FRAME,
-                size // _SMALLEST_FRAME, block_ms, 0, 0,
-            )  # fmt: skip
+                "7I", _BLOCK_OCTETS, blocks, _BLOCK_OCTETS, blocks, block_ms, 0, 0
+            )
             self.socket.setsockopt(_SOL_PACKET, _RX_RING, request)
             self._memory = mmap.mmap(self.socket.fileno(), size)
         except BaseException:
