@@ -98,13 +98,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep quiet: the test reads the server's lists."""
 
     def do_POST(self) -> None:
-        """Start a search, or take a control action of one."""
+        """Start a search, give the rows of a chain search, or take a control action."""
         body = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
-        if re.search(r"/search/(v2/)?jobs/?$", urlsplit(self.path).path):
-            form = {key: values[0] for key, values in parse_qs(body).items()}
-            self._json({"sid": self.server.search(form)}, 201)
+        path, form = unquote(urlsplit(self.path).path), parse_qs(body)
+        if re.search(r"/search/(v2/)?jobs/?$", path):
+            self._json({"sid": self.server.search({key: form[key][0] for key in form})}, 201)
         else:
-            self._json({"messages": []})
+            self._rest(path, form)
 
     def do_DELETE(self) -> None:
         """Forget a search."""
@@ -114,9 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Serve pages and views, or what REST tells of a job."""
         address = urlsplit(self.path)
         path = unquote(address.path)
-        query = parse_qs(address.query)
         if "/splunkd/" in path:
-            self._rest(path, query)
+            self._rest(path, parse_qs(address.query))
         elif path.endswith(".xml"):
             self._file(self.server.views / path.rsplit("/", 1)[1])
         elif re.search(r"\.(js|css)$", path):
@@ -133,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
             offset = int(query.get("offset", ["0"])[0])
             count = int(query.get("count", ["0"])[0])
             self._json(_columns(self.server.results(job.group(1), chain), offset, count))
-        elif job is not None:
+        elif job is not None and job.group(2) is None:
             self._json({"entry": [self._entry(job.group(1))]})
         elif re.search(r"/search/(v2/)?jobs/?$", path):
             self._json({"entry": [self._entry(sid) for sid in query.get("id", [])]})
@@ -146,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
             user = {"username": "admin", "capabilities": ["search"], "roles": ["admin"]}
             self._json({"entry": [{"content": user}]})
         else:
-            self._json({"entry": []})
+            self._json({"entry": [], "messages": []})
 
     def _entry(self, sid: str) -> dict[str, Any]:
         job = self.server.jobs[sid]
