@@ -44,4 +44,6 @@ class Counters:
 
     def adds_up(self) -> bool:
         """Say whether every frame is accounted for."""
-        return self.packets + self.pipelined == self.records + sum(self.reasons.values()) + self.held
+        return (
+            self.packets + self.pipelined == self.records + sum(self.reasons.values()) + self.held
+        )

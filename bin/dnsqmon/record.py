@@ -25,7 +25,7 @@ RECORD_FIELDS = (
     "score", "flags",  # flags: letters of `ubflsdt`, or the text None
     "transport",     # udp or tcp; None where the record came as 14 fields of text
     "transaction_id",  # the DNS message's ID, or None as above
-    "score_reasons",  # points by reason, e.g. {"uncommon": 5}, or None as above; shared, read only
+    "score_reasons",  # points by reason, {"uncommon": 5}, or None as above; shared, read only
 )  # fmt: skip
 
 Record = tuple[

@@ -1,0 +1,277 @@
+"""Frames to queries: the quick way for what nearly all frames are, the full walk for the rest."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+
+from dnsqmon.decode import link, network, tunnels
+from dnsqmon.decode.fragments import Fragments
+from dnsqmon.decode.message import first_question
+from dnsqmon.decode.names import QUICK_TEXT, text_from_labels
+from dnsqmon.decode.record_types import ALL_TYPES, type_name
+from dnsqmon.decode.streams import Streams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dnsqmon.counters import Counters
+    from dnsqmon.record import FrameBatch, Query
+
+#: How many addresses are remembered with their text: about 15 MB when full.
+MAX_ADDRESSES = 65536
+#: Tunnels inside tunnels that are opened before a frame is given up.
+MAX_DEPTH = 8
+
+_PPPOE_SESSION = 0x8864
+
+
+class _Layout(NamedTuple):
+    """How to read a frame's link, IP, UDP and DNS headers in one go."""
+
+    ipv4: Callable[[bytes], tuple[Any, ...]]
+    ipv6: Callable[[bytes], tuple[Any, ...]]
+    network_at: int
+
+
+def _layout(link_header: str, network_at: int) -> _Layout:
+    """Lay out: EtherType | what tells a plain UDP datagram | addresses | UDP | start of DNS."""
+    udp_and_dns = "HHH2xHHH"
+    return _Layout(
+        struct.Struct(f">{link_header}BxH2xHxB2x4s4s{udp_and_dns}").unpack_from,
+        struct.Struct(f">{link_header.replace('H', '2x')}B3xHBx16s16s{udp_and_dns}").unpack_from,
+        network_at,
+    )
+
+
+_LAYOUTS = {1: _layout("12xH", 14), 113: _layout("14xH", 16), 276: _layout("H18x", 20)}
+
+
+class Decoder:
+    """Turns frames into queries, and counts every frame that is none.
+
+    Names are not cached: a flood of random ones would only make the cache churn.
+    """
+
+    def __init__(self, ports: Iterable[int], types: Iterable[int], counters: Counters) -> None:
+        self._ports = frozenset(ports)
+        self._types = _type_names(types)
+        self._counters = counters
+        self._fragments = Fragments(counters)
+        self._streams = Streams(counters)
+        self._addresses: dict[bytes, str] = {}
+
+    def decode(self, batch: FrameBatch) -> list[Query]:
+        """Give the queries of a batch, in the order in which they were complete."""
+        counters = self._counters
+        counters.packets += len(batch.frames)
+        layout = _LAYOUTS.get(batch.link_type)
+        queries: list[Query] = []
+        if layout is None:
+            for time_ns, frame in batch.frames:
+                self._walk(time_ns, batch.link_type, frame, queries)
+            return queries
+
+        read_ipv4, read_ipv6, network_at = layout.ipv4, layout.ipv6, layout.network_at
+        question4_at, question6_at = network_at + 20 + 8 + 12, network_at + 40 + 8 + 12
+        link_type, walk = batch.link_type, self._walk
+        ports, type_names, name_text = self._ports, self._types.get, QUICK_TEXT
+        known_address, new_address = self._addresses.get, self._address
+        append = queries.append
+        responses = other_types = 0
+        for time_ns, frame in batch.frames:
+            try:
+                (
+                    ethertype, version, length, fragment, protocol, src, dst,
+                    src_port, dst_port, udp_length, transaction_id, flags, questions,
+                ) = read_ipv4(frame)  # fmt: skip
+                if ethertype == 0x0800:
+                    # No options, no fragment, and the lengths agree.
+                    plain = version == 0x45 and not fragment & 0x3FFF and length == udp_length + 20
+                    position = question4_at
+                    end = network_at + length
+                elif ethertype == 0x86DD:
+                    (
+                        version, length, protocol, src, dst,
+                        src_port, dst_port, udp_length, transaction_id, flags, questions,
+                    ) = read_ipv6(frame)  # fmt: skip
+                    plain = length == udp_length and version >> 4 == 6
+                    position = question6_at
+                    end = network_at + 40 + length
+                else:
+                    plain = False
+                if (
+                    plain
+                    and protocol == 17
+                    and (dst_port in ports or src_port in ports)
+                    and end <= len(frame)
+                ):
+                    if flags & 0x8000:
+                        responses += 1
+                        continue
+                    start = position + 1
+                    octets = first = frame[position]
+                    labels = 0
+                    while octets:
+                        position += octets + 1
+                        octets = frame[position]
+                        labels += 1
+                    if (
+                        questions
+                        and not flags & 0x7800
+                        and 0 < first < 64
+                        and position - start < 254
+                        and position + 5 <= end
+                    ):
+                        domain = frame[start:position].translate(name_text).decode("ascii")
+                        if domain.count(".") == labels - 1:
+                            record_type = type_names(frame[position + 1 : position + 3])
+                            if record_type is None:
+                                other_types += 1
+                                continue
+                            append((
+                                time_ns,
+                                known_address(src) or new_address(src), src_port,
+                                known_address(dst) or new_address(dst), dst_port,
+                                record_type, domain, "udp", transaction_id,
+                            ))  # fmt: skip
+                            continue
+            except (struct.error, IndexError, UnicodeDecodeError):
+                pass  # not as plain as it looked: the full walk says what it is
+            walk(time_ns, link_type, frame, queries)
+        counters.reasons["response"] += responses
+        counters.reasons["other_type"] += other_types
+        return queries
+
+    def finish(self) -> None:
+        """Count fragments and segments that still wait as lost: nothing more will come."""
+        self._fragments.finish()
+        self._streams.finish()
+
+    def _walk(self, time_ns: int, link_type: int, frame: bytes, queries: list[Query]) -> None:
+        """Decode any frame, layer by layer; append its queries or count why it has none."""
+        packet = link.strip_link(link_type, frame)
+        reason = "link_type" if packet is None else self._open(time_ns, packet, queries)
+        if reason:
+            self._counters.reasons[reason] += 1
+
+    def _open(self, time_ns: int, packet: link.Packet, queries: list[Query]) -> str | None:
+        """Open the layers of a packet; a reason to count the frame under, None if it is counted."""
+        inner: link.Packet | None = packet
+        for _ in range(MAX_DEPTH):
+            if inner is None:
+                return "tunnel"
+            ethertype, data = inner
+            if ethertype in tunnels.MPLS:
+                inner = tunnels.mpls(data)
+                continue
+            if ethertype == _PPPOE_SESSION:
+                inner = link.pppoe(data)
+                continue
+            if ethertype not in (link.IPV4, link.IPV6):
+                return "not_ip"
+            datagram = network.read_datagram(ethertype, data)
+            if isinstance(datagram, str):
+                return datagram
+            if datagram.fragment:
+                whole = self._fragments.add(datagram, time_ns)
+                if whole is None:
+                    return None
+                datagram = datagram._replace(payload=whole, fragment=None)
+            protocol, payload = datagram.protocol, datagram.payload
+            if protocol == network.UDP:
+                if payload[2:4] == b"\x12\xb5":
+                    inner = tunnels.vxlan(payload[8:])
+                elif payload[2:4] == b"\x17\xc1":
+                    inner = tunnels.geneve(payload[8:])
+                else:
+                    return self._udp(time_ns, datagram, queries)
+            elif protocol == network.TCP:
+                return self._tcp(time_ns, datagram, queries)
+            elif protocol in tunnels.IP_IN_IP:
+                inner = (tunnels.IP_IN_IP[protocol], payload)
+            elif protocol == tunnels.GRE:
+                inner = tunnels.gre(payload)
+            else:
+                return "other_protocol"
+        return "tunnel"
+
+    def _udp(self, time_ns: int, datagram: network.Datagram, queries: list[Query]) -> str | None:
+        """Read the UDP header (RFC 768) and the message behind it."""
+        payload = datagram.payload
+        if len(payload) < 8:
+            return "truncated" if datagram.cut else "malformed"
+        src_port, dst_port, length = struct.unpack_from(">HHH", payload)
+        if dst_port not in self._ports and src_port not in self._ports:
+            return "other_port"
+        if length < 8 or (length > len(payload) and not datagram.cut):
+            return "malformed"
+        return self._message(
+            time_ns, datagram, src_port, dst_port, "udp", payload[8:length], queries
+        )
+
+    def _tcp(self, time_ns: int, datagram: network.Datagram, queries: list[Query]) -> str | None:
+        """Read the TCP header (RFC 9293) and the messages that its segment completes."""
+        payload = datagram.payload
+        if len(payload) < 20:
+            return "truncated" if datagram.cut else "malformed"
+        src_port, dst_port, sequence = struct.unpack_from(">HHI", payload)
+        if dst_port not in self._ports and src_port not in self._ports:
+            return "other_port"
+        header = (payload[12] >> 4) * 4
+        if header < 20 or (header > len(payload) and not datagram.cut):
+            return "malformed"
+        flow = (datagram.src, src_port, datagram.dst, dst_port)
+        messages = self._streams.add(flow, sequence, payload[13], payload[header:])
+        if not isinstance(messages, list):
+            return messages
+        reasons = [
+            self._message(time_ns, datagram, src_port, dst_port, "tcp", message, queries)
+            for message in messages
+        ]
+        self._counters.pipelined += len(messages) - 1
+        for reason in reasons[1:]:
+            if reason:
+                self._counters.reasons[reason] += 1
+        return reasons[0]
+
+    def _message(
+        self,
+        time_ns: int,
+        datagram: network.Datagram,
+        src_port: int,
+        dst_port: int,
+        transport: str,
+        message: bytes,
+        queries: list[Query],
+    ) -> str | None:
+        """Read a DNS message; append its query, or give the reason that it is none."""
+        question = first_question(message, cut=datagram.cut)
+        if isinstance(question, str):
+            return question
+        record_type = self._types.get(question.type_number.to_bytes(2, "big"))
+        if record_type is None:
+            return "other_type"
+        queries.append((
+            time_ns, self._address(datagram.src), src_port, self._address(datagram.dst), dst_port,
+            record_type, text_from_labels(question.labels), transport, question.transaction_id,
+        ))  # fmt: skip
+        return None
+
+    def _address(self, octets: bytes) -> str:
+        """Give an address's text as inet_ntop writes it."""
+        text = self._addresses.get(octets)
+        if text is None:
+            if len(self._addresses) >= MAX_ADDRESSES:
+                self._addresses.clear()
+            family = socket.AF_INET if len(octets) == 4 else socket.AF_INET6
+            text = self._addresses[octets] = socket.inet_ntop(family, octets)
+        return text
+
+
+def _type_names(types: Iterable[int]) -> dict[bytes, str]:
+    """Map the two octets of each chosen type to its name."""
+    chosen = set(types)
+    numbers = range(65536) if ALL_TYPES in chosen else sorted(chosen)
+    return {number.to_bytes(2, "big"): type_name(number) for number in numbers}

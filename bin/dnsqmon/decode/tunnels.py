@@ -1,0 +1,70 @@
+"""Tunnel headers to the packet inside: GRE and ERSPAN, MPLS, VXLAN, Geneve.
+
+Opened here rather than by scapy: a mirror port that delivers everything inside a tunnel must keep
+up, and must work where scapy is not installed.
+"""
+
+from __future__ import annotations
+
+from dnsqmon.decode.link import Packet, bare_ip, ethernet, ethertype_at, ppp
+
+GRE = 47
+#: IP protocols that carry an IP packet as it is: IP in IP (RFC 2003), IPv6 in IP (RFC 4213).
+IP_IN_IP = {4: 0x0800, 41: 0x86DD}
+#: UDP ports of VXLAN (RFC 7348) and Geneve (RFC 8926).
+VXLAN_PORT = 4789
+GENEVE_PORT = 6081
+MPLS = frozenset({0x8847, 0x8848})
+
+_ETHERNET_BRIDGING = 0x6558
+_ERSPAN = {0x88BE: 8, 0x22EB: 12}
+_PPP = 0x880B
+
+
+def gre(payload: bytes) -> Packet | None:
+    """Strip a GRE header (RFC 2784, 2890, 2637); None where it carries nothing we can open."""
+    if len(payload) < 4:
+        return None
+    flags = payload[0]
+    version = payload[1] & 7
+    start = 4
+    for bit in (0x80, 0x20, 0x10):  # checksum, key, sequence number
+        start += 4 if flags & bit else 0
+    start += 4 if version == 1 and payload[1] & 0x80 else 0  # acknowledgement of PPTP
+    ethertype, packet = int.from_bytes(payload[2:4], "big"), payload[start:]
+    if ethertype in _ERSPAN:  # ERSPAN type I has neither a sequence number nor a header
+        return ethernet(packet[_ERSPAN[ethertype] if flags & 0x10 else 0 :])
+    if ethertype == _ETHERNET_BRIDGING:
+        return ethernet(packet)
+    if ethertype == _PPP:
+        return ppp(packet)
+    return ethertype_at(payload[2:4] + packet, 0)
+
+
+def vxlan(payload: bytes) -> Packet | None:
+    """Strip a VXLAN header, whose I flag must be set."""
+    return ethernet(payload[8:]) if payload[:1] == b"\x08" else None
+
+
+def geneve(payload: bytes) -> Packet | None:
+    """Strip a Geneve header of version 0 and its options."""
+    if len(payload) < 8 or payload[0] >> 6:
+        return None
+    start = 8 + (payload[0] & 0x3F) * 4
+    if payload[2:4] == b"\x65\x58":
+        return ethernet(payload[start:])
+    return int.from_bytes(payload[2:4], "big"), payload[start:]
+
+
+def mpls(packet: bytes) -> Packet | None:
+    """Strip the label stack (RFC 3032); what is behind it is IP, or Ethernet (RFC 4448)."""
+    position = 0
+    while position + 4 <= len(packet):
+        position += 4
+        if packet[position - 2] & 1:
+            inner = bare_ip(packet[position:])
+            if inner[0]:
+                return inner
+            control_word = 4 if packet[position : position + 1] == b"\0" else 0
+            return ethernet(packet[position + control_word :])
+    return None

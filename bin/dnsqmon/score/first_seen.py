@@ -1,0 +1,115 @@
+"""Which second-level domains were seen before, when first and last, and how often."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any
+
+from dnsqmon.errors import ConfigError, SinkError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS seen (sld TEXT PRIMARY KEY, first_ns INTEGER NOT NULL,"
+    " last_ns INTEGER NOT NULL, count INTEGER NOT NULL) WITHOUT ROWID"
+)
+_SAVE_SECONDS = 60
+
+
+class Site:
+    """A second-level domain that was seen; times are nanoseconds since the epoch."""
+
+    __slots__ = ("count", "first_ns", "last_ns", "saved_count", "scoring", "tld")
+
+    def __init__(self, sld: str, first_ns: int, last_ns: int, count: int) -> None:
+        self.tld = sld[sld.rfind(".") + 1 :] or sld
+        self.first_ns = first_ns
+        self.last_ns = last_ns
+        self.count = count
+        #: The count that stands in the state file.
+        self.saved_count = 0
+        #: What the scorer knows of this domain; None when it has to look again.
+        self.scoring: Any = None
+
+
+class FirstSeen:
+    """The domains seen, at most `limit` of them: the longest unseen are forgotten first."""
+
+    def __init__(self, limit: int) -> None:
+        self.sites: dict[str, Site] = {}
+        self.evicted = 0
+        self._limit = limit
+        self._state: sqlite3.Connection | None = None
+        self._path = ""
+        self._saved_at = time.monotonic()
+        self._forgotten: list[str] = []
+
+    def add(self, sld: str, time_ns: int) -> Site:
+        """Remember a domain that was not known; makes room first where there is none."""
+        if len(self.sites) >= self._limit:
+            self._evict()
+        site = self.sites[sld] = Site(sld, time_ns, time_ns, 1)
+        return site
+
+    def _evict(self) -> None:
+        """Forget the eighth of all domains that has been unseen for longest."""
+        surplus = len(self.sites) - self._limit + 1 + self._limit // 8
+        oldest = sorted(self.sites, key=lambda sld: self.sites[sld].last_ns)[:surplus]
+        for sld in oldest:
+            del self.sites[sld]
+        self.evicted += len(oldest)
+        if self._state:
+            self._forgotten += oldest
+
+    def keep(self, path: str) -> None:
+        """Load what an earlier run saw from `path`, and save there from now on."""
+        try:
+            self._state = sqlite3.connect(path, timeout=5, check_same_thread=False)
+            self._state.execute(_SCHEMA)
+            newest_first = "SELECT * FROM seen ORDER BY last_ns DESC LIMIT ?"
+            self._load(self._state.execute(newest_first, (self._limit,)))
+        except sqlite3.Error as error:
+            text = f"--state {path}: {error}; name a state file of dnsqmon's or a new one"
+            raise ConfigError(text) from error
+        self._path = path
+
+    def _load(self, rows: Iterable[tuple[str, int, int, int]]) -> None:
+        for sld, first_ns, last_ns, count in rows:
+            site = self.sites[sld] = Site(sld, first_ns, last_ns, count)
+            site.saved_count = count
+
+    def save_if_due(self) -> None:
+        """Save once a minute where there is a state file."""
+        if self._state and time.monotonic() - self._saved_at >= _SAVE_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Save in one transaction what changed since the last time; raises SinkError."""
+        if not self._state:
+            return
+        self._saved_at = time.monotonic()
+        changed = {sld: site for sld, site in self.sites.items() if site.count != site.saved_count}
+        rows = [(sld, site.first_ns, site.last_ns, site.count) for sld, site in changed.items()]
+        try:
+            with self._state:
+                self._state.executemany(
+                    "DELETE FROM seen WHERE sld = ?", ((sld,) for sld in self._forgotten)
+                )
+                self._state.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", rows)
+        except sqlite3.Error as error:
+            text = f"--state {self._path}: {error}; the domains seen are kept in memory"
+            raise SinkError(text) from error
+        self._forgotten.clear()
+        for site in changed.values():
+            site.saved_count = site.count
+
+    def close(self) -> None:
+        """Save and let go of the state file."""
+        if self._state:
+            try:
+                self.save()
+            finally:
+                self._state.close()
+                self._state = None
