@@ -79,7 +79,7 @@ class Day:
         answer: bytes | None = b"",
         delay: int = 0,
     ) -> None:
-        """Add a UDP query and its response: `answer`, if empty an invented one, None for no such name."""
+        """Add a UDP query and its response: `answer`, an invented one, or None for no such name."""
         port, txid = self.draw.randrange(1024, 65536), self.draw.randrange(65536)
         query = craft.dns_query(name, qtype, txid=txid)
         sent = (

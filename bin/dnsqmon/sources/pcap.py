@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Frames in a batch, at most.
 BATCH = 8192
+#: Bytes of file that are held as frames, about, before a batch goes out with fewer.
+BATCH_BYTES = 4 * 1024 * 1024
 #: Bytes of the longest frame that is believed (libpcap's MAXIMUM_SNAPLEN).
 MAX_FRAME = 262_144
 #: Bytes of the file header.
@@ -67,7 +69,7 @@ class PcapReader:
         unpack, scale, link_type = self._unpack, self._nanoseconds, self._link_type
         header = self._record_size
         frames: list[Frame] = []
-        buffer, at = b"", HEADER
+        buffer, at, held = b"", HEADER, 0
         for piece in pieces:
             if not piece:
                 yield FrameBatch(link_type, frames)
@@ -90,7 +92,11 @@ class PcapReader:
                 at = end
                 if len(frames) == BATCH:
                     yield FrameBatch(link_type, frames)
-                    frames = []
+                    frames, held = [], 0
+            held += len(piece)
+            if held >= BATCH_BYTES and frames:
+                yield FrameBatch(link_type, frames)
+                frames, held = [], 0
         if frames:
             yield FrameBatch(link_type, frames)
         if at != len(buffer):

@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Callable, ClassVar, NamedTuple
 
 from dnsqmon.record import FrameBatch
-from dnsqmon.sources.pcap import BATCH, HEADER, MAX_FRAME, NotACaptureError, roll
+from dnsqmon.sources.pcap import BATCH, BATCH_BYTES, HEADER, MAX_FRAME, NotACaptureError, roll
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -62,7 +62,7 @@ class PcapngReader:
     def batches(self, pieces: Iterable[bytes]) -> Iterator[FrameBatch]:
         """Yield the frames of `pieces`; at an empty piece at once those it has, if any."""
         frames: list[Frame] = []
-        link_type = 1
+        link_type, held = 1, 0
         try:
             for packet in self._packets(pieces):
                 if packet is None:
@@ -73,12 +73,13 @@ class PcapngReader:
                 if of_link_type != link_type:
                     if frames:
                         yield FrameBatch(link_type, frames)
-                    frames = []
+                    frames, held = [], 0
                     link_type = of_link_type
                 frames.append(frame)
-                if len(frames) == BATCH:
+                held += len(frame[1])
+                if len(frames) == BATCH or held >= BATCH_BYTES:
                     yield FrameBatch(link_type, frames)
-                    frames = []
+                    frames, held = [], 0
         except _DamagedError as damage:
             self.warnings.append(str(damage))
         if frames:
@@ -183,8 +184,8 @@ class PcapngReader:
         (length,) = self._u32(buffer, at)
         snap_length = self._interfaces[0].snap_length if self._interfaces else 0
         captured = min(length, snap_length or length, end - at - 4)
-        self._timeless = True
         link_type, (_, frame) = self._packet((0, 0, 0, captured), buffer, at + 4, end)
+        self._timeless = True
         return link_type, (0, frame)
 
     def _packet(self, head: tuple[int, ...], buffer: bytes, start: int, end: int) -> Packet:
