@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import re
+import struct
 import sys
 import zipfile
 import zlib
@@ -156,12 +157,21 @@ FORMATS: dict[str, Callable[[Entries, Skipped], Entries]] = {
 }
 
 
+# What reading a file, or one that is no sound gzip or zip file, raises.
+_BROKEN = (
+    OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile,
+    RuntimeError, IndexError, struct.error,  # zipfile: encrypted, newer than it knows, no name
+)  # fmt: skip
+
+
 def _lines(path: str) -> Iterator[str]:
     """Read the lines of the file, unpacked where it is packed."""
     try:
         with Path(path).open("rb") as file:
-            yield from io.TextIOWrapper(_unpacked(file, path), "utf-8-sig", "surrogateescape")
-    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
+            unpacked = _unpacked(file, path)
+            with io.TextIOWrapper(unpacked, "utf-8-sig", "surrogateescape") as lines:
+                yield from lines
+    except _BROKEN as error:
         text = f"cannot be read: {getattr(error, 'strerror', None) or error}"
         raise ConfigError(text, where=path) from error
 
@@ -177,8 +187,8 @@ def _unpacked(file: IO[bytes], path: str) -> IO[bytes] | gzip.GzipFile:
     archive = zipfile.ZipFile(file)
     members = [member for member in archive.infolist() if not member.is_dir()]
     readable = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-    if len(members) != 1 or members[0].flag_bits & 1 or members[0].compress_type not in readable:
-        text = "a zip file that is not one deflated file without a password; unpack it first"
+    if len(members) != 1 or members[0].compress_type not in readable:
+        text = "a zip file of something else than one deflated file; unpack it first"
         raise ConfigError(text, where=path)
     return archive.open(members[0])
 
