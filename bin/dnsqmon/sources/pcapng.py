@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 #: Bytes of the longest block that is held in memory, as in libpcap; unknown ones are skipped.
 MAX_BLOCK = 16 * 1024 * 1024
-#: The type of a section header, which reads the same in either byte order.
-MAGIC = b"\x0a\x0d\x0d\x0a"
+#: The type of a section header, which reads the same in either byte order, and its four bytes.
+SECTION = 0x0A0D0D0A
+MAGIC = struct.pack("<I", SECTION)
+#: What stands for a block that is skipped: bytes of the shortest, and nothing that reads it.
+UNKNOWN = (12, None)
 BYTE_ORDERS = {struct.pack(order + "I", 0x1A2B3C4D): order for order in "<>"}
 
 
@@ -99,20 +102,28 @@ class PcapngReader:
             buffer, at = roll(buffer, at, piece)
             size = len(buffer)
             while size - at >= 12:
-                kind, length = self._block_head(buffer, at)
+                kind, length = self._head(buffer, at)
+                if kind == SECTION:
+                    length = self._section_length(buffer, at)
+                smallest, read = self.BLOCKS.get(kind, UNKNOWN)
+                if length < smallest or length % 4:
+                    text = (
+                        f"a block of type {kind:#x} claims {length} bytes; reading ended before it"
+                    )
+                    raise _DamagedError(text)
                 end = at + length
-                if kind not in self.BLOCKS:
+                if read is None:
                     at = end  # past the buffer, if need be: the next piece is skipped as far
                     continue
-                if length > MAX_BLOCK:
-                    text = f"a block claims {length} bytes; reading ended before it"
-                    raise _DamagedError(text)
                 if end > size:
+                    if length > MAX_BLOCK:
+                        text = f"a block claims {length} bytes; reading ended before it"
+                        raise _DamagedError(text)
                     break
                 if self._u32(buffer, end - 4)[0] != length:
                     text = "the two lengths of a block differ; reading ended before it"
                     raise _DamagedError(text)
-                packet = self.BLOCKS[kind][1](self, buffer, at + 8, end - 4)
+                packet = read(self, buffer, at + 8, end - 4)
                 if packet is not None:
                     yield packet
                 at = end
@@ -120,20 +131,15 @@ class PcapngReader:
             text = "it is cut off in the middle of its last block"
             raise _DamagedError(text)
 
-    def _block_head(self, buffer: bytes, at: int) -> tuple[int, int]:
-        """Read a block's type and length; a section header sets the byte order of both."""
-        if buffer[at : at + 4] == MAGIC:
-            order = BYTE_ORDERS.get(buffer[at + 8 : at + 12])
-            if order is None:
-                text = "a section header has no byte-order magic; reading ended before it"
-                raise _DamagedError(text)
-            self._use_byte_order(order)
-        kind, length = self._head(buffer, at)
-        smallest = self.BLOCKS[kind][0] if kind in self.BLOCKS else 12
-        if length < smallest or length % 4:
-            text = f"a block of type {kind:#x} claims {length} bytes; reading ended before it"
+    def _section_length(self, buffer: bytes, at: int) -> int:
+        """Take on the byte order of a section header and read its length in it."""
+        order = BYTE_ORDERS.get(buffer[at + 8 : at + 12])
+        if order is None:
+            text = "a section header has no byte-order magic; reading ended before it"
             raise _DamagedError(text)
-        return kind, length
+        self._use_byte_order(order)
+        _, length = struct.unpack_from(order + "II", buffer, at)
+        return int(length)
 
     def _use_byte_order(self, order: str) -> None:
         self._order = order
@@ -216,7 +222,7 @@ class PcapngReader:
     BLOCKS: ClassVar[
         dict[int, tuple[int, Callable[[PcapngReader, bytes, int, int], Packet | None]]]
     ] = {
-        0x0A0D0D0A: (28, _section_header),
+        SECTION: (28, _section_header),
         1: (20, _interface_description),
         2: (32, _obsolete_packet),
         3: (16, _simple_packet),
