@@ -107,12 +107,13 @@ def test_the_report_accounts_for_every_line(
 def test_registrable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--registrable gives what a common list is compared with, and leaves suffixes out."""
     source = tmp_path / "source"
-    source.write_text(TRANCO + "6,192.0.2.1\n7,.\n")
+    source.write_text(TRANCO + "6,192.0.2.1\n7,.\n8,d1.cloudfront.net\n9,1.2.in-addr.arpa\n")
 
     imported(source, "--registrable")
 
     shown = capsys.readouterr()
-    assert shown.out.splitlines()[1:] == ["google.com,,,", "bbc.co.uk,,,"]
+    domains = ["google.com", "bbc.co.uk", "cloudfront.net", "in-addr.arpa"]
+    assert shown.out.splitlines()[1:] == [f"{domain},,," for domain in domains]
     assert "  left out 3: no registrable domain" in shown.err.splitlines()
     assert "  left out 2: named before" in shown.err.splitlines()
 

@@ -18,9 +18,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Callable
 
-from publicsuffixlist import PublicSuffixList
-
 from dnsqmon.errors import ConfigError
+from dnsqmon.score.domain import registrable_domain
 from dnsqmon.score.list_file import (
     Skipped,
     cells,
@@ -101,11 +100,16 @@ class Tally:
             yield line
 
     def registrable(self, names: Iterable[str]) -> Iterator[str]:
-        """Pass on the registrable domain of each name that has one (Public Suffix List)."""
-        suffixes = PublicSuffixList()
+        """Pass on the second-level domain of each name, as the scorer takes it, but no bare suffix.
+
+        A public suffix is its own second-level domain, and so is every name right below it.
+        """
+        sld_of = registrable_domain()
         for name in names:
-            domain = None if is_address(name) else suffixes.privatesuffix(name)
-            if domain is None:
+            domain = sld_of(name)
+            if (name[-1].isdigit() and is_address(name)) or (
+                domain == name and sld_of(f"x.{name}") != name
+            ):
                 self.suffixes += 1
             else:
                 yield domain
