@@ -31,8 +31,8 @@ class Namespace:
 
     def run(self, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401 - as subprocess.run
         """Run a command in this namespace to its end, its output kept as text."""
-        options = {"capture_output": True, "text": True, "timeout": 60, **options}
-        return subprocess.run(self._inside(*command), check=True, **options)
+        options = {"check": True, "capture_output": True, "text": True, "timeout": 60, **options}
+        return subprocess.run(self._inside(*command), **options)  # noqa: PLW1510 - it is an option
 
     def start(self, *command: str, **options: Any) -> subprocess.Popen[str]:  # noqa: ANN401 - as subprocess.Popen
         """Start a command in this namespace."""
