@@ -4,6 +4,7 @@ DnsqmonError
 ├── ConfigError     what the user asked for cannot be done as written     exit 2
 ├── SourceError     a source stopped giving packets                       exit 1
 └── SinkError       a sink did not take records                           exit 1, or a counted loss
+    └── ClosedOutputError    the reader of standard output went away      exit 1, in silence
 
 A hostile packet is none of these: it is a counter (see `counters`).
 """
@@ -38,3 +39,10 @@ class SinkError(DnsqmonError):
     def __init__(self, text: str, *, lost: int = 0) -> None:
         super().__init__(text)
         self.lost = lost
+
+
+class ClosedOutputError(SinkError):
+    """Whoever read standard output, `head` for one, has had enough."""
+
+    def __init__(self, *, lost: int = 0) -> None:
+        super().__init__("standard output was closed", lost=lost)

@@ -21,7 +21,7 @@ class RecordBatch(Protocol):
         """One text a record, without a line end, in the format `form` of `render.FORMATS`."""
 
     def rows(self) -> Sequence[tuple[object, ...]]:
-        """Give the 14 values of `record.COLUMNS` of each record; ports, levels and score are int."""
+        """Give the 14 values of `record.COLUMNS` of each record; numbers are int."""
 
 
 class Source(Protocol):

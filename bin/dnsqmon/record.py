@@ -6,7 +6,7 @@ created for every query. Unpack them in the order of `Record` and of `RECORD_FIE
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional
 
 #: The columns of the CSV header, of the SQLite table and of every line of text, in order.
 COLUMNS = (

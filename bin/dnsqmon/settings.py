@@ -7,17 +7,16 @@ this table or checked against it.
 from __future__ import annotations
 
 import ipaddress
-
 import re
 import socket
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable
 
 from dnsqmon.decode.record_types import parse_types
 from dnsqmon.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
@@ -72,11 +71,16 @@ def address(text: str) -> str:
 
 
 def node_name(text: str) -> str:
-    """Parse the node name: one field of the record, so it holds no comma, space or control character."""
-    if not re.fullmatch(r"[!-+\--~]{1,255}", text):
-        reason = "give 1 to 255 printable ASCII characters without comma and space"
+    """Parse the node name, which is one field of every line and of syslog headers."""
+    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,255}", text):
+        reason = "give 1 to 255 letters, digits, dots, hyphens, underscores and colons"
         raise ValueError(reason)
     return text
+
+
+def own_name() -> str:
+    """Give the host's name, with a hyphen for what a node name cannot hold."""
+    return re.sub(r"[^A-Za-z0-9._:-]", "-", socket.gethostname())[:255] or "localhost"
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Settings:
 
     interface: tuple[str, ...] = setting(
         (), "-i", "--interface", metavar="<interface>", many=True, splunk=True,
-        help="Interface to monitor (e.g. eth0), or 'any' for all of them. May be given more than once.",
+        help="Interface to monitor (e.g. eth0), or 'any' for all; may be given more than once.",
     )  # fmt: skip
     write: str | None = setting(
         None, "-w", "--write", metavar="<csv|sql>", choices=("csv", "sql"),
@@ -106,7 +110,7 @@ class Settings:
     )  # fmt: skip
     display: bool = setting(False, "-d", "--display", help="Display each query on the screen.")
     name: str = setting(
-        socket.gethostname(), "-n", "--name", metavar="<host name>", parse=node_name, splunk=True,
+        own_name(), "-n", "--name", metavar="<host name>", parse=node_name, splunk=True,
         help="Name of this node in the records (default: the host's name).",
     )  # fmt: skip
     watchlist: str | None = setting(
@@ -156,9 +160,9 @@ class Settings:
         help="Scoring profile: classic, weighted, or a YAML file of your own.",
     )  # fmt: skip
     first_seen_max: int = setting(
-        1_000_000, "--first-seen-max", metavar="<number>", parse=whole(1, 100_000_000), splunk=True,
-        help="How many registrable domains to remember for flag f; the longest unseen are forgotten "
-        "first.",
+        250_000, "--first-seen-max", metavar="<number>", parse=whole(1, 100_000_000), splunk=True,
+        help="How many second-level domains to remember for flag f; the longest unseen are "
+        "forgotten first.",
     )  # fmt: skip
     state: str | None = setting(
         None, "--state", metavar="<file name>",
@@ -183,3 +187,71 @@ class Settings:
     syslog_header: bool = setting(
         True, splunk=True, help="Begin each event with date, time and sensor, as syslog does."
     )
+
+
+def table() -> dict[str, Setting]:
+    """Give every row of the table by the setting's name."""
+    return {row.name: row.metadata["setting"] for row in fields(Settings)}
+
+
+def read_settings(values: Mapping[str, object]) -> Settings:
+    """Parse what a face was given: by name, a text, a list of texts, or a boolean.
+
+    Raises ConfigError that names the setting, its value and the fix.
+    """
+    rows = table()
+    for name in values:
+        if name not in rows:
+            text = f"unknown setting {name}"
+            raise ConfigError(text)
+    parsed: dict[str, Any] = {
+        name: _parse(name, rows[name], value) for name, value in values.items()
+    }
+    return Settings(**parsed)
+
+
+def _parse(name: str, row: Setting, value: object) -> object:
+    """Parse one value as its row says."""
+    if isinstance(value, bool):
+        return value
+    texts = value if isinstance(value, (list, tuple)) else [value]
+    label = row.flags[-1] if row.flags else name
+    if not row.many:
+        return _parse_one(label, row, str(texts[-1]))
+    parts = [part.strip() for text in texts for part in str(text).split(",")]
+    return tuple(dict.fromkeys(_parse_one(label, row, part) for part in parts if part))
+
+
+def _parse_one(flag: str, row: Setting, text: str) -> object:
+    if row.choices and text not in row.choices:
+        message = f"{flag} {text}: give {' or '.join(row.choices)}"
+        raise ConfigError(message)
+    try:
+        return row.parse(text)
+    except ValueError as error:
+        message = f"{flag} {text}: {error}"
+        raise ConfigError(message) from error
+
+
+def check_sources(settings: Settings) -> None:
+    """Refuse what cannot be read from; raises ConfigError."""
+    if settings.read and settings.interface:
+        message = "You must either listen on an interface or read from a packet file; not both."
+        raise ConfigError(message)
+    if not (settings.read or settings.interface or settings.server):
+        message = "You must specify an interface (-i) unless reading from a capture file (-r)."
+        raise ConfigError(message)
+
+
+def check_sinks(settings: Settings) -> None:
+    """Refuse a command that would do nothing, or both ends of a relay; raises ConfigError."""
+    if settings.client and settings.server:
+        message = "Program cannot be run as a client and a server."
+        raise ConfigError(message)
+    sinks = (settings.display, settings.write, settings.client, settings.syslog, settings.json)
+    if not any(sinks):
+        message = (
+            "You must either turn on query display (-d), write to a file (-w, --json), send to "
+            "syslog (--syslog) or to a dnsQmon server (--client) to proceed."
+        )
+        raise ConfigError(message)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from dnsqmon.decode import link, network, tunnels
 from dnsqmon.decode.fragments import Fragments
-from dnsqmon.decode.message import first_question
+from dnsqmon.decode.message import Question, first_question
 from dnsqmon.decode.names import QUICK_TEXT, text_from_labels
 from dnsqmon.decode.record_types import ALL_TYPES, type_name
 from dnsqmon.decode.streams import Streams
@@ -181,12 +181,10 @@ class Decoder:
                 datagram = datagram._replace(payload=whole, fragment=None)
             protocol, payload = datagram.protocol, datagram.payload
             if protocol == network.UDP:
-                if payload[2:4] == b"\x12\xb5":
-                    inner = tunnels.vxlan(payload[8:])
-                elif payload[2:4] == b"\x17\xc1":
-                    inner = tunnels.geneve(payload[8:])
-                else:
+                open_tunnel = tunnels.IN_UDP.get(payload[2:4])
+                if open_tunnel is None:
                     return self._udp(time_ns, datagram, queries)
+                inner = open_tunnel(payload[8:])
             elif protocol == network.TCP:
                 return self._tcp(time_ns, datagram, queries)
             elif protocol in tunnels.IP_IN_IP:
@@ -207,9 +205,10 @@ class Decoder:
             return "other_port"
         if length < 8 or (length > len(payload) and not datagram.cut):
             return "malformed"
-        return self._message(
-            time_ns, datagram, src_port, dst_port, "udp", payload[8:length], queries
-        )
+        question = first_question(payload[8:length], cut=datagram.cut)
+        if isinstance(question, str):
+            return question
+        return self._query(time_ns, datagram, (src_port, dst_port, "udp"), question, queries)
 
     def _tcp(self, time_ns: int, datagram: network.Datagram, queries: list[Query]) -> str | None:
         """Read the TCP header (RFC 9293) and the messages that its segment completes."""
@@ -226,33 +225,32 @@ class Decoder:
         messages = self._streams.add(flow, sequence, payload[13], payload[header:])
         if not isinstance(messages, list):
             return messages
-        reasons = [
-            self._message(time_ns, datagram, src_port, dst_port, "tcp", message, queries)
-            for message in messages
-        ]
         self._counters.pipelined += len(messages) - 1
-        for reason in reasons[1:]:
-            if reason:
-                self._counters.reasons[reason] += 1
-        return reasons[0]
+        outcomes: list[str | None] = []
+        for message in messages:
+            question = first_question(message)
+            if isinstance(question, str):
+                outcomes.append(question)
+            else:
+                ports = (src_port, dst_port, "tcp")
+                outcomes.append(self._query(time_ns, datagram, ports, question, queries))
+        for reason in filter(None, outcomes[1:]):
+            self._counters.reasons[reason] += 1
+        return outcomes[0]
 
-    def _message(
+    def _query(
         self,
         time_ns: int,
         datagram: network.Datagram,
-        src_port: int,
-        dst_port: int,
-        transport: str,
-        message: bytes,
+        ports: tuple[int, int, str],
+        question: Question,
         queries: list[Query],
     ) -> str | None:
-        """Read a DNS message; append its query, or give the reason that it is none."""
-        question = first_question(message, cut=datagram.cut)
-        if isinstance(question, str):
-            return question
+        """Append the query of a question, or give the reason that nobody asked for it."""
         record_type = self._types.get(question.type_number.to_bytes(2, "big"))
         if record_type is None:
             return "other_type"
+        src_port, dst_port, transport = ports
         queries.append((
             time_ns, self._address(datagram.src), src_port, self._address(datagram.dst), dst_port,
             record_type, text_from_labels(question.labels), transport, question.transaction_id,

@@ -11,9 +11,6 @@ from dnsqmon.decode.link import Packet, bare_ip, ethernet, ethertype_at, ppp
 GRE = 47
 #: IP protocols that carry an IP packet as it is: IP in IP (RFC 2003), IPv6 in IP (RFC 4213).
 IP_IN_IP = {4: 0x0800, 41: 0x86DD}
-#: UDP ports of VXLAN (RFC 7348) and Geneve (RFC 8926).
-VXLAN_PORT = 4789
-GENEVE_PORT = 6081
 MPLS = frozenset({0x8847, 0x8848})
 
 _ETHERNET_BRIDGING = 0x6558
@@ -68,3 +65,7 @@ def mpls(packet: bytes) -> Packet | None:
             control_word = 4 if packet[position : position + 1] == b"\0" else 0
             return ethernet(packet[position + control_word :])
     return None
+
+
+#: UDP destination ports, as on the wire, of VXLAN (RFC 7348) and Geneve (RFC 8926).
+IN_UDP = {(4789).to_bytes(2, "big"): vxlan, (6081).to_bytes(2, "big"): geneve}

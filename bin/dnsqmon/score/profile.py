@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
-from dnsqmon.errors import ConfigError
+from dnsqmon.decode.names import MAX_NAME
 from dnsqmon.score.domain import SLD_RULES
+from dnsqmon.yaml_file import Node, YamlFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,9 @@ REASON_FLAGS = {
 }
 _PROFILES = Path(__file__).parent / "profiles"
 _MAX_POINTS = 1000
+_KEYS = ("sld", "points", "long_from", "short_to", "tld")
+_POINTS = tuple(reason for reason in REASON_FLAGS if reason != "tld")
+_TLD = ("unscored", "other", "points")
 
 
 @dataclass(frozen=True)
@@ -49,101 +53,47 @@ class Profile:
 def load_profile(name: str) -> Profile:
     """Load a profile that ships (`classic`, `weighted`) or a YAML file; else raise ConfigError."""
     shipped = sorted(path.stem for path in _PROFILES.glob("*.yaml"))
-    path = _PROFILES / f"{name}.yaml" if name in shipped else Path(name)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        message = f"--profile {name}: {reason}; give {', '.join(shipped)} or a YAML file"
-        raise ConfigError(message) from error
-    return _read(_Document(str(path), text))
+    path = str(_PROFILES / f"{name}.yaml") if name in shipped else name
+    return _read(YamlFile(path, "--profile"))
 
 
-class _Document:
-    """A YAML file whose every value knows its line."""
-
-    def __init__(self, path: str, text: str) -> None:
-        try:
-            import yaml  # noqa: PLC0415 - the package is needed here alone
-        except ImportError as error:
-            message = "scoring profiles are YAML: pip install PyYAML"
-            raise ConfigError(message) from error
-        self._path = path
-        try:
-            self.root = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            reason = getattr(error, "problem", None) or error
-            where = f"{path}:{mark.line + 1}" if mark else path
-            message = f"not YAML: {reason}"
-            raise ConfigError(message, where=where) from error
-        if self.root is None:
-            message = "the profile is empty"
-            raise ConfigError(message, where=path)
-
-    def refuse(self, node: Any, reason: str) -> ConfigError:  # noqa: ANN401 - yaml has no types
-        """Make the error that points at a value."""
-        return ConfigError(reason, where=f"{self._path}:{node.start_mark.line + 1}")
-
-    def mapping(self, node: Any, what: str, keys: Mapping[str, Any] | None) -> dict[str, Any]:  # noqa: ANN401
-        """Read `key: value` lines; `keys`, where given, are those that must be there, no others."""
-        if node.id != "mapping":
-            raise self.refuse(node, f"{what} must be `name: value` lines")
-        values: dict[str, Any] = {}
-        for key, value in node.value:
-            if key.value in values:
-                raise self.refuse(key, f"{what}: {key.value} stands here twice")
-            if keys is not None and key.value not in keys:
-                raise self.refuse(key, f"{what}: unknown {key.value}; known are {', '.join(keys)}")
-            values[key.value] = value
-        for key in keys or ():
-            if key not in values:
-                raise self.refuse(node, f"{what}: {key} is missing")
-        return values
-
-    def number(self, node: Any, what: str, high: int = _MAX_POINTS) -> int:  # noqa: ANN401
-        """Read a whole number from 0 to `high`."""
-        text = node.value if node.id == "scalar" else ""
-        if not (text.isascii() and text.isdigit() and len(text) <= 4 and int(text) <= high):
-            raise self.refuse(node, f"{what} must be a whole number from 0 to {high}")
-        return int(text)
-
-    def tlds(self, node: Any, what: str) -> list[str]:  # noqa: ANN401
-        """Read a list of top-level domains."""
-        if node.id != "sequence" or any(item.id != "scalar" for item in node.value):
-            raise self.refuse(node, f"{what} must be a list of top-level domains")
-        for item in node.value:
-            if "." in item.value.strip(".") or not item.value.strip("."):
-                raise self.refuse(item, f"{what}: {item.value!r} is no top-level domain")
-        return [item.value.strip(".").lower() for item in node.value]
-
-
-_KEYS = dict.fromkeys(("sld", "points", "long_from", "short_to", "tld"))
-_POINTS = dict.fromkeys(reason for reason in REASON_FLAGS if reason != "tld")
-_TLD = dict.fromkeys(("unscored", "other", "points"))
-
-
-def _read(document: _Document) -> Profile:
-    """Read the whole document."""
-    top = document.mapping(document.root, "the profile", _KEYS)
+def _read(file: YamlFile) -> Profile:
+    """Read the whole document; every key must be there."""
+    top = _all_of(file, file.root, "the profile", _KEYS)
     if top["sld"].value not in SLD_RULES:
-        raise document.refuse(top["sld"], f"sld must be one of {', '.join(SLD_RULES)}")
-    points = document.mapping(top["points"], "points", _POINTS)
-    tld = document.mapping(top["tld"], "tld", _TLD)
-    tlds = dict.fromkeys(document.tlds(tld["unscored"], "tld unscored"), 0)
-    for text, names in document.mapping(tld["points"], "tld points", None).items():
-        if not (text.isascii() and text.isdigit() and int(text) <= _MAX_POINTS):
-            reason = f"tld points: {text} must be a whole number from 0 to {_MAX_POINTS}"
-            raise document.refuse(names, reason)
-        for name in document.tlds(names, f"tld points {text}"):
-            if name in tlds:
-                raise document.refuse(names, f"tld points: {name} stands here twice")
-            tlds[name] = int(text)
+        raise file.error(top["sld"], f"sld must be one of {', '.join(SLD_RULES)}")
+    points = _all_of(file, top["points"], "points", _POINTS)
     return Profile(
         sld_of=SLD_RULES[top["sld"].value](),
-        points={name: document.number(node, f"points {name}") for name, node in points.items()},
-        long_from=document.number(top["long_from"], "long_from"),
-        short_to=document.number(top["short_to"], "short_to"),
-        tlds=tlds,
-        other_tld=document.number(tld["other"], "tld other"),
+        points={
+            name: file.number(node, f"points {name}", _MAX_POINTS) for name, node in points.items()
+        },
+        long_from=file.number(top["long_from"], "long_from", MAX_NAME),
+        short_to=file.number(top["short_to"], "short_to", MAX_NAME),
+        **_read_tlds(file, top["tld"]),
     )
+
+
+def _read_tlds(file: YamlFile, node: Node) -> dict[str, Any]:
+    """Read the part about top-level domains."""
+    parts = _all_of(file, node, "tld", _TLD)
+    tlds = dict.fromkeys(file.texts(parts["unscored"], "tld unscored"), 0)
+    for text, names in file.mapping(parts["points"], "tld points").items():
+        if not (text.isascii() and text.isdigit() and int(text) <= _MAX_POINTS):
+            reason = f"tld points: {text} must be a whole number from 0 to {_MAX_POINTS}"
+            raise file.error(names, reason)
+        for name in file.texts(names, f"tld points {text}"):
+            if name in tlds or name != name.lower() or "." in name:
+                reason = f"tld points {text}: {name} must be a lower-case TLD that stands here once"
+                raise file.error(names, reason)
+            tlds[name] = int(text)
+    return {"tlds": tlds, "other_tld": file.number(parts["other"], "tld other", _MAX_POINTS)}
+
+
+def _all_of(file: YamlFile, node: Node, what: str, keys: tuple[str, ...]) -> dict[str, Node]:
+    """Read a mapping that has just these keys."""
+    values = file.mapping(node, what, keys)
+    for key in keys:
+        if key not in values:
+            raise file.error(node, f"{what}: {key} is missing")
+    return values

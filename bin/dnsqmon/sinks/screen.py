@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from dnsqmon.errors import SinkError
+from dnsqmon.errors import ClosedOutputError, SinkError
 from dnsqmon.sinks.line_file import LineFile
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ class Screen:
         try:
             self._stream.write("\n".join(lines) + "\n")
             self._stream.flush()
+        except BrokenPipeError:
+            self._counts["lost_write_error"] += len(lines)
+            raise ClosedOutputError(lost=len(lines)) from None
         except OSError as error:
             self._counts["lost_write_error"] += len(lines)
-            if isinstance(error, BrokenPipeError):
-                text = "standard output was closed"
-            else:
-                text = f"cannot write to standard output: {error.strerror}"
+            text = f"cannot write to standard output: {error.strerror}"
             raise SinkError(text, lost=len(lines)) from None
         self._counts["written"] += len(lines)
 

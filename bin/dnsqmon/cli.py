@@ -1,0 +1,203 @@
+"""The command line: argv to settings, signals to the pipeline, errors to exit codes.
+
+Exit codes: 0 done, 1 it failed on the way, 2 the command cannot be carried out as it was given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from dnsqmon import __version__, list_import, report
+from dnsqmon.assemble import assemble, file_name
+from dnsqmon.errors import ClosedOutputError, ConfigError, DnsqmonError
+from dnsqmon.settings import Settings, check_sinks, check_sources, read_settings, table
+from dnsqmon.statistics import account, as_text
+from dnsqmon.status import Status
+from dnsqmon.yaml_file import YamlFile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+    from dnsqmon.pipeline import Pipeline
+
+_DESCRIPTION = "Monitor DNS queries: read captures, score every query, write records."
+_EPILOG = (
+    "Other commands: `dnsqmon report queries.db` answers questions from a database that -w sql "
+    "wrote; `dnsqmon lists import` makes lists of published rankings and feeds."
+)
+
+log = logging.getLogger("dnsqmon")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that `argv` (default: the process's own) gives; return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _log_to_stderr()
+    try:
+        if arguments[:1] == ["report"]:
+            return _command(report, "report", arguments[1:])
+        if arguments[:2] == ["lists", "import"]:
+            return _command(list_import, "lists import", arguments[2:])
+        return _monitor(_settings(arguments))
+    except ConfigError as error:
+        log.error("%s", error)  # noqa: TRY400 - the sentence is for the user, the place is not
+        return 2
+    except ClosedOutputError:
+        return _leave_quietly()
+    except DnsqmonError as error:
+        log.error("%s", error)  # noqa: TRY400 - as above
+        return 1
+
+
+def _command(module: Any, name: str, arguments: list[str]) -> int:  # noqa: ANN401 - two modules
+    """Run one of the other commands, each of which is a module with configure() and run()."""
+    parser = argparse.ArgumentParser(prog=f"dnsqmon {name}", description=module.__doc__)
+    module.configure(parser)
+    code: int = module.run(parser.parse_args(arguments))
+    return code
+
+
+def _settings(arguments: list[str]) -> Settings:
+    """Read the command line, over the file that --config names."""
+    given = vars(_parser().parse_args(arguments))
+    config = given.pop("config", None)
+    settings = read_settings({**(_read_config(config) if config else {}), **given})
+    check_sinks(settings)
+    check_sources(settings)
+    return settings
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Make the parser from the table of settings; values stay text, for `read_settings`."""
+    parser = argparse.ArgumentParser(
+        prog="dnsqmon",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    defaults = Settings()
+    for name, row in table().items():
+        if not row.flags:
+            continue
+        options: dict[str, Any] = {"dest": name, "help": row.help.replace("%", "%%")}
+        if isinstance(getattr(defaults, name), bool):
+            options["action"] = "store_true"
+        else:
+            options["metavar"] = row.metavar
+            if row.many:
+                options["action"] = "append"
+            if row.bare:
+                options.update(nargs="?", const=row.bare)
+        parser.add_argument(*row.flags, **options)
+    parser.add_argument("--config", metavar="<file name>", help="Read settings from a YAML file.")
+    parser.add_argument("--version", action="version", version=f"dnsqmon {__version__}")
+    return parser
+
+
+def _read_config(path: str) -> dict[str, object]:
+    """Read a YAML file of settings: the same names, with hyphens or underscores."""
+    file = YamlFile(path, "--config")
+    values: dict[str, object] = {}
+    for key, node in file.mapping(file.root, "the settings").items():
+        name = key.replace("-", "_")
+        texts = file.texts(node, key)
+        is_switch = isinstance(getattr(Settings(), name, None), bool)
+        if is_switch and texts[-1].lower() not in ("true", "false"):
+            reason = f"{key} must be true or false"
+            raise file.error(node, reason)
+        values[name] = texts[-1].lower() == "true" if is_switch else texts
+        try:
+            read_settings({name: values[name]})
+        except ConfigError as error:
+            raise file.error(node, str(error)) from error
+    return values
+
+
+def _monitor(settings: Settings) -> int:
+    """Run the sensor until its source ends or a signal ends it."""
+    # Lines for people go where they do not mix with JSON lines.
+    out = sys.stderr if settings.json == "-" else sys.stdout
+    progress = _Progress(enabled=bool(settings.read) and not settings.display)
+    pipeline = assemble(settings, sys.stdout, on_progress=progress.show)
+    _handle_signals(pipeline)
+    status = Status(pipeline, out, settings.time, file_name(settings))
+    # Records hold no cycles: what exists now stays, and a new cycle is rare.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+    try:
+        if settings.read:
+            status.tell("Reading packets from PCAP file.")
+            pipeline.run()
+        else:
+            pipeline.run(status.show_if_due)
+    finally:
+        progress.close()
+        if settings.stats:
+            counts = account(pipeline)
+            lines = [json.dumps(counts)] if settings.stats == "json" else as_text(counts)
+            sys.stderr.write("\n".join(lines) + "\n")
+    status.show("read" if settings.read else "received")
+    return 0
+
+
+class _Progress:
+    """A progress bar for a file that takes a while, on a terminal only."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        self._bar: Any = None
+        self._enabled = enabled and sys.stderr.isatty()
+
+    def show(self, done: int, total: int) -> None:
+        """Draw how many of the file's bytes are done."""
+        if not self._enabled:
+            return
+        if self._bar is None:
+            from tqdm import tqdm  # noqa: PLC0415 - only a terminal needs it
+
+            self._bar = tqdm(total=total, unit="B", unit_scale=True, delay=1, leave=False)
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _handle_signals(pipeline: Pipeline) -> None:
+    """SIGINT and SIGTERM end the run with everything written; SIGHUP loads the lists again."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        pipeline.source.stop()
+
+    def reload(_number: int, _frame: FrameType | None) -> None:
+        pipeline.inlet.reload()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGHUP, reload)
+
+
+def _log_to_stderr() -> None:
+    """Send warnings and errors of the program to standard error, one line each."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("[!] %(levelname)s: %(message)s"))
+    log.handlers[:] = [handler]
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def _leave_quietly() -> int:
+    """End as a program in a pipe does whose reader went away."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    return 1
