@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import gzip
 import io
+import os
 import zipfile
 from typing import TYPE_CHECKING, Callable
 
@@ -190,18 +191,33 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
         imported(source, "-o", tmp_path / "no" / "out")
 
 
-def test_output_may_be_a_link_or_a_device(tmp_path: Path) -> None:
-    """A link stays a link to the new list; a device is written to and stays a device."""
+def test_output_to_a_link(tmp_path: Path) -> None:
+    """A link stays a link, to the new list."""
     source = tmp_path / "source"
     source.write_text(PLAIN)
     (tmp_path / "target").write_text("old")
     (tmp_path / "link").symlink_to(tmp_path / "target")
 
     imported(source, "-o", tmp_path / "link")
-    imported(source, "-o", "/dev/null")
 
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "target").read_text().startswith("domain,")
+
+
+def test_output_to_a_pipe(tmp_path: Path) -> None:
+    """What is no regular file, a pipe or a device, is written to and not replaced."""
+    source = tmp_path / "source"
+    source.write_text(PLAIN)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        imported(source, "-o", pipe)
+        assert os.read(reader, 1000).startswith(b"domain,")
+    finally:
+        os.close(reader)
+
+    assert pipe.is_fifo()
 
 
 @given(

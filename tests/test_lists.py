@@ -40,6 +40,8 @@ FORMS = {
     "CRLF": ("a.example\r\nb.example\r\n", {"a.example", "b.example"}, []),
     "CR": ("a.example\rb.example\r", {"a.example", "b.example"}, []),
     "byte order mark": ("\ufeffa.example\n", {"a.example"}, []),
+    "byte order mark, comment": ("\ufeff# x\na.example\n", {"a.example"}, []),
+    "byte order mark, CSV": ("\ufeffdomain,x\na.example,y\n", {"a.example"}, []),
     "blank lines and space": ("\n  a.example\t\n \n", {"a.example"}, []),
     "comments": ("# x\n  # y\na.example # z\nb.example\t#z\n", {"a.example", "b.example"}, []),
     "hash inside a word is no comment": ("a#b.example\n", set(), [1]),
@@ -362,13 +364,13 @@ def test_a_pipe_is_read_once() -> None:
     os.close(writer)
     try:
         lists = Lists.load(watch=f"/dev/fd/{reader}")
+        assert not lists.reload_if_changed(1.0)
+        assert not lists.reload_if_changed(2.0, force=True)
     finally:
         os.close(reader)
 
-    assert not lists.reload_if_changed(1.0)
-    assert not lists.reload_if_changed(2.0, force=True)
     assert lists.watch is not None
-    assert {"a.example"} == lists.watch.names
+    assert lists.watch.names == {"a.example"}
 
 
 def test_no_lists() -> None:
