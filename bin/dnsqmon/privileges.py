@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import pwd
 import sys
@@ -10,16 +11,18 @@ from pathlib import Path
 
 from dnsqmon.errors import ConfigError
 
+log = logging.getLogger("dnsqmon")
+
 CAP_NET_RAW = 13  # linux/capability.h
 
-_SETS = ("CapInh", "CapPrm", "CapEff", "CapAmb")
+_SETS = (b"CapInh", b"CapPrm", b"CapEff", b"CapAmb")
 _CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_NO_NEW_PRIVS = 38
 
 
 def can_capture() -> bool:
     """Say whether this process may open packet sockets."""
-    return bool(_capabilities()["CapEff"] >> CAP_NET_RAW & 1)
+    return bool(_capabilities()[b"CapEff"] >> CAP_NET_RAW & 1)
 
 
 def how_to_allow_capture() -> str:
@@ -46,6 +49,13 @@ def drop(user: str) -> None:
     if libc.capset(header, nothing) or libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+    if not os.access(os.__file__, os.R_OK):
+        log.warning(
+            "--user %s cannot read the Python library in %s: what is loaded later, as scapy for "
+            "tunnels, will be missing; install dnsqmon where that user may read, as in /opt",
+            user,
+            Path(os.__file__).parent,
+        )
 
 
 def _become(user: str) -> None:
@@ -68,8 +78,8 @@ def _become(user: str) -> None:
         raise ConfigError(message) from error
 
 
-def _capabilities() -> dict[str, int]:
+def _capabilities() -> dict[bytes, int]:
     """Read the capability sets of this process (proc(5)) as bit masks."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    pairs = (line.split(":\t", 1) for line in lines if line.startswith(_SETS))
+    lines = Path("/proc/self/status").read_bytes().splitlines()
+    pairs = (line.split(b":\t", 1) for line in lines if line.startswith(_SETS))
     return {name: int(mask, 16) for name, mask in pairs}
