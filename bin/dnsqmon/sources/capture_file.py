@@ -53,7 +53,7 @@ class CaptureFile:
             raise
 
     def batches(self) -> Iterator[FrameBatch]:
-        """Yield the frames in the file's order, at most 8,192 of one link type at a time.
+        """Yield the frames in the file's order, at most 1,024 of one link type at a time.
 
         Times are exact nanoseconds, rounded down where the file is finer. Raises SourceError when
         the file cannot be read on.

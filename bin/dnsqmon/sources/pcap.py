@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from dnsqmon.record import Frame
 
-#: Frames in a batch, at most.
-BATCH = 8192
+#: Frames in a batch, at most: so few that a batch and what is made of it stay in the processor's
+#: cache from stage to stage, which is a third of the program's speed.
+BATCH = 1024
 #: Bytes of file that are held as frames, about, before a batch goes out with fewer.
 BATCH_BYTES = 4 * 1024 * 1024
 #: Bytes of the longest frame that is believed (libpcap's MAXIMUM_SNAPLEN).
