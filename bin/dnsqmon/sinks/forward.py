@@ -61,7 +61,7 @@ class Forward:
     def close(self) -> None:
         """Send what waits for up to 1.5 seconds; raise SinkError if something is lost by ending."""
         self._stop.set()
-        self._spool.wake()
+        self._spool.hurry()
         deadline = time.monotonic() + LAST_SENDS + LAST_ANSWERS
         for sender in self._senders:
             sender.join(max(0.0, deadline - time.monotonic()))

@@ -65,6 +65,7 @@ class Spool:
         self._returned: set[int] = set()  # of those, the ones that were given back
         self._undeleted: list[tuple[int]] = []  # settled, but the full disk did not let go of them
         self._stirred = 0.0  # when the first of the free lines came
+        self._hurried = False
 
     def append(self, lines: Sequence[str]) -> None:
         """Keep the lines; they are safe (see the class) when this returns. Never raises."""
@@ -96,11 +97,10 @@ class Spool:
             while self._open:
                 now = time.monotonic()
                 ripe = self._stirred + linger if self._free_lines else deadline
-                if self._free_lines and (
-                    now >= ripe or self._free_lines >= most_lines or self._free_bytes >= most_bytes
-                ):
+                full = self._free_lines >= most_lines or self._free_bytes >= most_bytes
+                if self._free_lines and (full or self._hurried or now >= ripe):
                     return self._take(most_lines, most_bytes)
-                if now >= deadline:
+                if self._hurried or now >= deadline:
                     break
                 self._changed.wait(min(deadline, ripe) - now)
         return []
@@ -127,10 +127,10 @@ class Spool:
             self._stirred = 0.0
             self._changed.notify_all()
 
-    def wake(self) -> None:
-        """Let no `take` linger any longer for what waits now."""
+    def hurry(self) -> None:
+        """Let no `take` linger or wait from now on: the end is near."""
         with self._changed:
-            self._stirred = 0.0
+            self._hurried = True
             self._changed.notify_all()
 
     def counts(self) -> dict[str, int]:
@@ -236,15 +236,21 @@ class Spool:
         return None
 
     def _hold(self, chunk: Chunk) -> None:
-        self._returned.discard(chunk.number)
         self._passed = max(self._passed, chunk.number)
+        self._count_out(chunk)
+
+    def _count_out(self, chunk: Chunk) -> None:
+        self._returned.discard(chunk.number)
         self._free_lines -= chunk.records
         self._free_bytes -= len(chunk.payload)
 
     def _force_out(self, reason: str, floor: int = 0) -> bool:
         """Lose the oldest chunk from `floor` on that no sender holds; say whether there was one."""
         for chunk in self._free(floor):
-            self._hold(chunk)
+            if floor:  # in memory, which always forgets: the older ones in the file are not passed
+                self._count_out(chunk)
+            else:
+                self._hold(chunk)
             self._bytes -= len(chunk.payload)
             self._counts["waiting"] -= chunk.records
             self._counts[f"lost_{reason}"] += chunk.records
