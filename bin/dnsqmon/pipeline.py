@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Callable, Protocol
 
-from dnsqmon.errors import SinkError
+from dnsqmon.errors import ClosedOutputError, SinkError
 from dnsqmon.render import Rendered
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class Pipeline:
     """Runs until the source ends or is stopped; everything that was captured is written then.
 
     With `patient` a sink that fails costs the records it could not take, which are counted and
-    reported; without, as for a file that can be read again, it ends the run with SinkError.
+    reported; without, as for a file that can be read again, it ends the run with SinkError once
+    every other sink has the batch. A reader of standard output that went away ends any run.
     """
 
     def __init__(
@@ -85,13 +86,17 @@ class Pipeline:
     def _write(self, records: list[Record]) -> None:
         batch = Rendered(records, self.clock, self._written + 1)
         self._written += len(records)
+        failure: SinkError | None = None
         for sink in self.sinks:
             try:
                 sink.write(batch)
             except SinkError as error:
-                if not self._patient:
-                    raise
-                self._complain(error)
+                if self._patient and not isinstance(error, ClosedOutputError):
+                    self._complain(error)
+                else:
+                    failure = failure or error
+        if failure:
+            raise failure
 
     def _complain(self, error: SinkError) -> None:
         """Report a failing sink, at most once an interval, with what it has cost since."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from dnsqmon.errors import ClosedOutputError
+from dnsqmon.errors import ClosedOutputError, SinkError
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 class Status:
     """Writes a status line every `seconds` to `out`, and the closing line of a file that was read.
 
-    `file` is the name of what `-w` writes, None without.
+    `file` is the name of what `-w` writes, None without; `out` is None where nobody reads.
     """
 
-    def __init__(self, pipeline: Pipeline, out: TextIO, seconds: float, file: str | None) -> None:
+    def __init__(
+        self, pipeline: Pipeline, out: TextIO | None, seconds: float, file: str | None
+    ) -> None:
         self._pipeline = pipeline
         self._out = out
         self._seconds = seconds
@@ -47,12 +49,17 @@ class Status:
         self.tell(f"{text}.{ending}")
 
     def tell(self, text: str) -> None:
-        """Write one line; may raise ClosedOutputError."""
+        """Write one line; may raise SinkError."""
+        if self._out is None:
+            return
         try:
             self._out.write(f"[+] {text}\n")
             self._out.flush()
         except BrokenPipeError as error:
             raise ClosedOutputError from error
+        except OSError as error:
+            reason = f"cannot write to standard output: {error.strerror}"
+            raise SinkError(reason) from error
 
     def _written(self) -> int:
         """Count what is in the file."""
