@@ -15,7 +15,13 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS seen (sld TEXT PRIMARY KEY, first_ns INTEGER NOT NULL,"
     " last_ns INTEGER NOT NULL, count INTEGER NOT NULL) WITHOUT ROWID"
 )
+_NEWEST = (
+    "SELECT sld, CAST(first_ns AS INTEGER), CAST(last_ns AS INTEGER), CAST(count AS INTEGER)"
+    " FROM seen WHERE typeof(sld) = 'text' ORDER BY last_ns DESC LIMIT ?"
+)
 _SAVE_SECONDS = 60
+#: The latest time that a column of SQLite's holds, in the year 2262; a capture can claim later.
+_LAST_NS = 2**63 - 1
 
 
 class Site:
@@ -68,9 +74,11 @@ class FirstSeen:
         try:
             self._state = sqlite3.connect(path, timeout=5, check_same_thread=False)
             self._state.execute(_SCHEMA)
-            newest_first = "SELECT * FROM seen ORDER BY last_ns DESC LIMIT ?"
-            self._load(self._state.execute(newest_first, (self._limit,)))
+            self._load(self._state.execute(_NEWEST, (self._limit,)))
         except sqlite3.Error as error:
+            if self._state:
+                self._state.close()
+                self._state = None
             text = f"--state {path}: {error}; name a state file of dnsqmon's or a new one"
             raise ConfigError(text) from error
         self._path = path
@@ -91,7 +99,10 @@ class FirstSeen:
             return
         self._saved_at = time.monotonic()
         changed = {sld: site for sld, site in self.sites.items() if site.count != site.saved_count}
-        rows = [(sld, site.first_ns, site.last_ns, site.count) for sld, site in changed.items()]
+        rows = [
+            (sld, min(site.first_ns, _LAST_NS), min(site.last_ns, _LAST_NS), site.count)
+            for sld, site in changed.items()
+        ]
         try:
             with self._state:
                 self._state.executemany(
