@@ -34,8 +34,8 @@ Record = tuple[
 ]  # fmt: skip
 
 #: What decode hands to score: time_ns, src_addr, src_port, dst_addr, dst_port, record_type, domain,
-#: transport, transaction_id.
-Query = tuple[int, str, int, str, int, str, str, str, int]
+#: levels, transport, transaction_id.
+Query = tuple[int, str, int, str, int, str, str, int, str, int]
 
 #: time_ns (nanoseconds since the epoch) and the captured bytes from the link header on.
 Frame = tuple[int, bytes]

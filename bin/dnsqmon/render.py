@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, Dict
 
 from dnsqmon.record import RECORD_FIELDS
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _SECOND = 1_000_000_000
 #: 9999-12-31 23:59:59 UTC less a day for time zones: the last second a date of ten digits can name.
 _LAST_SECOND = 253_402_214_399
+#: Seconds that are remembered with their text.
+_MAX_STAMPS = 4096
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -41,40 +43,38 @@ class Rendered:
     def rows(self) -> list[tuple[object, ...]]:
         """Give the 14 values of each record."""
         if self._rows is None:
-            stamp = self.clock.stamp
+            clock = self.clock
             self._rows = [
-                (*stamp(record[0] // _SECOND).split(","), *record[1:13]) for record in self.records
+                (*clock[record[0] // _SECOND].split(","), *record[1:13]) for record in self.records
             ]
         return self._rows
 
 
-class Clock:
-    """Epoch seconds to `MM/DD/YYYY,HH:MM:SS`, in local time or UTC.
+class Clock(Dict[int, str]):
+    """Epoch seconds to `MM/DD/YYYY,HH:MM:SS`, in local time or UTC: `clock[second]`.
 
-    Times before 1970 and after 9999, which a capture file can claim, are shown as the nearest
-    second the format can hold.
+    A dictionary that makes what it lacks, since nearly every record asks for a second that was
+    asked for before. Times before 1970 and after 9999, which a capture file can claim, are shown
+    as the nearest second the format can hold.
     """
 
     def __init__(self, *, utc: bool = False) -> None:
+        super().__init__()
         self._convert = time.gmtime if utc else time.localtime
-        self._stamps: dict[int, str] = {}
 
-    def stamp(self, second: int) -> str:
-        """Give date and time as the two first fields of a line."""
-        stamp = self._stamps.get(second)
-        if stamp is None:
-            if len(self._stamps) >= 4096:
-                self._stamps.clear()
-            moment = self._convert(min(max(second, 0), _LAST_SECOND))
-            stamp = self._stamps[second] = time.strftime("%m/%d/%Y,%H:%M:%S", moment)
+    def __missing__(self, second: int) -> str:
+        if len(self) >= _MAX_STAMPS:
+            self.clear()
+        moment = self._convert(min(max(second, 0), _LAST_SECOND))
+        stamp = self[second] = time.strftime("%m/%d/%Y,%H:%M:%S", moment)
         return stamp
 
 
 def _csv(batch: Rendered) -> list[str]:
     """Join the 14 fields by commas, the original's format; no field holds a comma."""
-    stamp = batch.clock.stamp
+    clock = batch.clock
     return [
-        f"{stamp(time_ns // 1_000_000_000)},{hostname},{src},{src_port},{dst},{dst_port},"
+        f"{clock[time_ns // 1_000_000_000]},{hostname},{src},{src_port},{dst},{dst_port},"
         f"{record_type},{domain},{tld},{sld},{levels},{score},{flags}"
         for time_ns, hostname, src, src_port, dst, dst_port, record_type, domain, tld, sld, levels,
         score, flags, _, _, _ in batch.records
@@ -83,9 +83,9 @@ def _csv(batch: Rendered) -> list[str]:
 
 def _screen(batch: Rendered) -> list[str]:
     """Write the original's display line."""
-    stamp = batch.clock.stamp
+    clock = batch.clock
     return [
-        f"[-] DNS Packet: {number} - {stamp(record[0] // _SECOND).replace(',', ' ')} - "
+        f"[-] DNS Packet: {number} - {clock[record[0] // _SECOND].replace(',', ' ')} - "
         f"{record[2]}:{record[3]} > {record[4]}:{record[5]} - {record[6]} Record - "
         f"Score: {record[11]} Flags: {record[12]} - {record[7]}"
         for number, record in enumerate(batch.records, batch.first_number)

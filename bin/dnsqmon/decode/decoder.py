@@ -33,19 +33,26 @@ class _Layout(NamedTuple):
     ipv4: Callable[[bytes], tuple[Any, ...]]
     ipv6: Callable[[bytes], tuple[Any, ...]]
     network_at: int
+    #: The tag whose four octets may be taken off the front of the frame; 0 for none.
+    vlan_tag: int
 
 
-def _layout(link_header: str, network_at: int) -> _Layout:
+def _layout(link_header: str, network_at: int, vlan_tag: int) -> _Layout:
     """Lay out: EtherType | what tells a plain UDP datagram | addresses | UDP | start of DNS."""
     udp_and_dns = "HHH2xHHH"
     return _Layout(
         struct.Struct(f">{link_header}BxH2xHxB2x4s4s{udp_and_dns}").unpack_from,
         struct.Struct(f">{link_header.replace('H', '2x')}B3xHBx16s16s{udp_and_dns}").unpack_from,
         network_at,
+        vlan_tag,
     )
 
 
-_LAYOUTS = {1: _layout("12xH", 14), 113: _layout("14xH", 16), 276: _layout("H18x", 20)}
+_LAYOUTS = {
+    1: _layout("12xH", 14, 0x8100),
+    113: _layout("14xH", 16, 0x8100),
+    276: _layout("H18x", 20, 0),
+}
 
 
 class Decoder:
@@ -75,7 +82,7 @@ class Decoder:
 
         read_ipv4, read_ipv6, network_at = layout.ipv4, layout.ipv6, layout.network_at
         question4_at, question6_at = network_at + 20 + 8 + 12, network_at + 40 + 8 + 12
-        link_type, walk = batch.link_type, self._walk
+        link_type, vlan_tag, walk = batch.link_type, layout.vlan_tag, self._walk
         ports, type_names, name_text = self._ports, self._types.get, QUICK_TEXT
         known_address, new_address = self._addresses.get, self._address
         append = queries.append
@@ -86,6 +93,12 @@ class Decoder:
                     ethertype, version, length, fragment, protocol, src, dst,
                     src_port, dst_port, udp_length, transaction_id, flags, questions,
                 ) = read_ipv4(frame)  # fmt: skip
+                if ethertype == vlan_tag:  # behind one tag all lies as it does without
+                    frame = frame[4:]  # noqa: PLW2901
+                    (
+                        ethertype, version, length, fragment, protocol, src, dst,
+                        src_port, dst_port, udp_length, transaction_id, flags, questions,
+                    ) = read_ipv4(frame)  # fmt: skip
                 if ethertype == 0x0800:
                     # No options, no fragment, and the lengths agree.
                     plain = version == 0x45 and not fragment & 0x3FFF and length == udp_length + 20
@@ -134,7 +147,7 @@ class Decoder:
                                 time_ns,
                                 known_address(src) or new_address(src), src_port,
                                 known_address(dst) or new_address(dst), dst_port,
-                                record_type, domain, "udp", transaction_id,
+                                record_type, domain, labels, "udp", transaction_id,
                             ))  # fmt: skip
                             continue
             except (struct.error, IndexError, UnicodeDecodeError):
@@ -253,7 +266,8 @@ class Decoder:
         src_port, dst_port, transport = ports
         queries.append((
             time_ns, self._address(datagram.src), src_port, self._address(datagram.dst), dst_port,
-            record_type, text_from_labels(question.labels), transport, question.transaction_id,
+            record_type, text_from_labels(question.labels), len(question.labels) or 1, transport,
+            question.transaction_id,
         ))  # fmt: skip
         return None
 

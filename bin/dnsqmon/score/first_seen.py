@@ -27,7 +27,7 @@ _LAST_NS = 2**63 - 1
 class Site:
     """A second-level domain that was seen; times are nanoseconds since the epoch."""
 
-    __slots__ = ("count", "first_ns", "last_ns", "saved_count", "scoring", "tld")
+    __slots__ = ("count", "first_ns", "is_watched", "last_ns", "saved_count", "tld", "verdicts")
 
     def __init__(self, sld: str, first_ns: int, last_ns: int, count: int) -> None:
         self.tld = sld[sld.rfind(".") + 1 :] or sld
@@ -36,8 +36,9 @@ class Site:
         self.count = count
         #: The count that stands in the state file.
         self.saved_count = 0
-        #: What the scorer knows of this domain; None when it has to look again.
-        self.scoring: Any = None
+        #: What the scorer looked up for this domain; None when it has to look again.
+        self.verdicts: Any = None
+        self.is_watched = False
 
 
 class FirstSeen:

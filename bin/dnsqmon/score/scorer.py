@@ -41,6 +41,7 @@ class Scorer:
         self._first_seen = first_seen
         self._tables: dict[tuple[bool, int], list[Verdict]] = {}
         self._servers: dict[str, int] = {}
+        self._watched = self._watched_sites()
 
     def score(self, queries: list[Query]) -> list[Record]:
         """Give the record of each query, in order."""
@@ -51,7 +52,8 @@ class Scorer:
         records: list[Record] = []
         append = records.append
         for (
-            time_ns, src, src_port, dst, dst_port, record_type, domain, transport, transaction_id,
+            time_ns, src, src_port, dst, dst_port, record_type, domain, levels, transport,
+            transaction_id,
         ) in queries:  # fmt: skip
             sld = sld_of(domain)
             site = known_site(sld)
@@ -65,7 +67,8 @@ class Scorer:
                     site.last_ns = time_ns
                 elif time_ns < site.first_ns:
                     site.first_ns = time_ns
-            if domain in watch:
+            verdicts = site.verdicts or self._look_up(sld, site)
+            if site.is_watched and domain in watch:
                 index += _WATCH
             length = len(domain)
             if length <= short_to or length >= long_from or "\\" in domain:
@@ -76,18 +79,24 @@ class Scorer:
                     index += _SHORT
             server = known_server(src)
             index += self._server(src) if server is None else server
-            score, flags, reasons = (site.scoring or self._scoring(sld, site))[index]
+            score, flags, reasons = verdicts[index]
             append((
                 time_ns, hostname, src, src_port, dst, dst_port, record_type, domain, site.tld, sld,
-                domain.count(".") + 1, score, flags, transport, transaction_id, reasons,
+                levels, score, flags, transport, transaction_id, reasons,
             ))  # fmt: skip
         return records
 
     def lists_changed(self) -> None:
         """Forget what was looked up in the lists."""
         self._servers.clear()
+        self._watched = self._watched_sites()
         for site in self._first_seen.sites.values():
-            site.scoring = None
+            site.verdicts = None
+
+    def _watched_sites(self) -> frozenset[str]:
+        """Give the SLDs of the names on the watch list: below no other is a name looked up."""
+        watch = self._lists.watch
+        return frozenset(map(self._profile.sld_of, watch.names)) if watch else frozenset()
 
     def _server(self, src: str) -> int:
         """Look a source address up in the server list."""
@@ -97,15 +106,16 @@ class Scorer:
         self._servers[src] = _SERVER if listed else 0
         return self._servers[src]
 
-    def _scoring(self, sld: str, site: Site) -> list[Verdict]:
-        """Look the site up in the common list and the TLD table."""
+    def _look_up(self, sld: str, site: Site) -> list[Verdict]:
+        """Look the site up in the lists and in the TLD table."""
         common = self._lists.common
         key = (common is not None and sld not in common.names, self._profile.tld_points(site.tld))
-        table = self._tables.get(key)
-        if table is None:
-            table = self._tables[key] = [self._verdict(*key, index) for index in range(32)]
-        site.scoring = table
-        return table
+        verdicts = self._tables.get(key)
+        if verdicts is None:
+            verdicts = self._tables[key] = [self._verdict(*key, index) for index in range(32)]
+        site.verdicts = verdicts
+        site.is_watched = sld in self._watched
+        return verdicts
 
     def _verdict(self, uncommon: bool, tld_points: int, index: int) -> Verdict:
         """Add up one combination."""
