@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Callable, TextIO
 
 from dnsqmon.counters import Counters
@@ -32,15 +33,23 @@ def assemble(
     out: TextIO,
     *,
     on_progress: Callable[[int, int], None] | None = None,
+    once_open: Callable[[], None] = lambda: None,
 ) -> Pipeline:
     """Make the pipeline that the settings ask for; raises ConfigError.
 
     `out` is where queries are displayed; `on_progress(done, total)` follows a file that is read.
+    `once_open` is called when the source is open, which may take rights, and before anything else
+    is: what cannot be read or written without them fails now, and not later.
     """
     counters = Counters()
-    sensor = make_sensor(settings, counters)
     source = _source(settings, on_progress)
-    sinks = list(_sinks(settings, out))
+    try:
+        once_open()
+        sensor = make_sensor(settings, counters)
+        sinks = list(_sinks(settings, out))
+    except BaseException:
+        source.close()
+        raise
     clock = Clock(utc=settings.utc)
     return Pipeline(source, sensor, sinks, counters, clock, patient=not settings.read)
 
@@ -69,8 +78,40 @@ def _source(settings: Settings, on_progress: Callable[[int, int], None] | None) 
     """Open what the packets come from."""
     if settings.read:
         return CaptureFile(settings.read, on_progress=on_progress)
-    text = "--interface and --server are not there yet: read a capture file with -r"
+    if settings.interface:
+        return _live(settings)
+    text = "--server is not there yet: listen on an interface with -i, or read a file with -r"
     raise ConfigError(text)
+
+
+def _live(settings: Settings) -> Source:
+    """Open the interfaces, each engine's modules being loaded only where it is used."""
+    engine = settings.engine
+    if engine == "scapy" or (engine == "auto" and sys.platform != "linux"):
+        from dnsqmon.sources.scapy_sniffer import ScapySniffer  # noqa: PLC0415 - as said
+
+        return ScapySniffer(
+            settings.interface,
+            promiscuous=not settings.no_promiscuous,
+            expression=settings.filter,
+            buffer_megabytes=settings.ring_size,
+        )
+    if sys.platform != "linux":
+        text = f"--engine native needs Linux, this is {sys.platform}: use --engine scapy"
+        raise ConfigError(text)
+    from dnsqmon.sources.live import LiveCapture  # noqa: PLC0415 - as said
+    from dnsqmon.sources.pcap_filter import compile_filter  # noqa: PLC0415 - as said
+
+    length = settings.snap_length
+    return LiveCapture(
+        settings.interface,
+        settings.ports,
+        promiscuous=not settings.no_promiscuous,
+        ring_megabytes=settings.ring_size,
+        block_ms=settings.block_time,
+        snap_length=length,
+        program=compile_filter(settings.filter, length) if settings.filter else None,
+    )
 
 
 def _sinks(settings: Settings, out: TextIO) -> Iterator[Sink]:

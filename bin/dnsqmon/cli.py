@@ -14,9 +14,11 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-from dnsqmon import __version__, list_import, report
+from dnsqmon import __version__, list_import, privileges, report
 from dnsqmon.assemble import assemble, file_name
 from dnsqmon.errors import ClosedOutputError, ConfigError, DnsqmonError
+from dnsqmon.metrics import MetricsServer
+from dnsqmon.reports import Reports
 from dnsqmon.settings import Settings, check_sinks, check_sources, read_settings, table
 from dnsqmon.statistics import account, as_text
 from dnsqmon.status import Status
@@ -127,9 +129,22 @@ def _monitor(settings: Settings) -> int:
     # Lines for people go where they do not mix with JSON lines.
     out = sys.stderr if settings.json == "-" else sys.stdout
     progress = _Progress(enabled=bool(settings.read) and not settings.display)
-    pipeline = assemble(settings, sys.stdout, on_progress=progress.show)
-    _handle_signals(pipeline)
+    pipeline = assemble(
+        settings,
+        sys.stdout,
+        on_progress=progress.show,
+        once_open=lambda: privileges.drop(settings.user) if settings.interface else None,
+    )
     status = Status(pipeline, out, settings.time, file_name(settings))
+    reports = Reports(pipeline, settings.time, settings.stats_file)
+    _handle_signals(pipeline, reports)
+    if settings.metrics:
+        MetricsServer(settings.metrics, lambda: reports.latest)
+
+    def between() -> None:
+        status.show_if_due()
+        reports.keep_up()
+
     # Records hold no cycles: what exists now stays, and a new cycle is rare.
     gc.collect()
     gc.freeze()
@@ -139,9 +154,10 @@ def _monitor(settings: Settings) -> int:
             status.tell("Reading packets from PCAP file.")
             pipeline.run()
         else:
-            pipeline.run(status.show_if_due)
+            pipeline.run(between)
     finally:
         progress.close()
+        reports.finish()
         if settings.stats:
             counts = account(pipeline)
             lines = [json.dumps(counts)] if settings.stats == "json" else as_text(counts)
@@ -173,8 +189,11 @@ class _Progress:
             self._bar.close()
 
 
-def _handle_signals(pipeline: Pipeline) -> None:
-    """SIGINT and SIGTERM end the run with everything written; SIGHUP loads the lists again."""
+def _handle_signals(pipeline: Pipeline, reports: Reports) -> None:
+    """SIGINT and SIGTERM end the run with everything written; SIGHUP loads the lists again.
+
+    SIGUSR1 shows the account of every packet.
+    """
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         pipeline.source.stop()
@@ -182,6 +201,10 @@ def _handle_signals(pipeline: Pipeline) -> None:
     def reload(_number: int, _frame: FrameType | None) -> None:
         pipeline.inlet.reload()
 
+    def show(_number: int, _frame: FrameType | None) -> None:
+        reports.show()
+
+    signal.signal(signal.SIGUSR1, show)
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, reload)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import logging
 import os
-import pwd
 import sys
 from pathlib import Path
 
@@ -41,14 +41,14 @@ def drop(user: str) -> None:
     Capabilities belong to a thread: call this before any other thread is started. ConfigError if
     there is no such user. Nothing can be regained, neither by this process nor by its children.
     """
+    if os.name != "posix":
+        return
+    for codec in ("ascii", "idna"):  # Python loads them late: the last chance, in a venv of root's
+        codecs.lookup(codec)
     if os.geteuid() == 0:
         _become(user)
-    libc = ctypes.CDLL(None, use_errno=True)
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    nothing = (ctypes.c_uint32 * 6)()
-    if libc.capset(header, nothing) or libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+    if sys.platform == "linux":
+        _drop_capabilities()
     if not os.access(os.__file__, os.R_OK):
         log.warning(
             "--user %s cannot read the Python library in %s: what is loaded later, as scapy for "
@@ -58,7 +58,19 @@ def drop(user: str) -> None:
         )
 
 
+def _drop_capabilities() -> None:
+    """Keep no capability of this thread, and no way to one: capset(2), prctl(2)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    nothing = (ctypes.c_uint32 * 6)()
+    if libc.capset(header, nothing) or libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
 def _become(user: str) -> None:
+    import pwd  # noqa: PLC0415 - not on every system
+
     try:
         entry = pwd.getpwnam(user)
     except KeyError:

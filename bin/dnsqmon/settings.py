@@ -70,6 +70,18 @@ def address(text: str) -> str:
     raise ValueError(reason)
 
 
+def listening_address(text: str) -> tuple[str, int]:
+    """Parse ADDRESS:PORT, with an IPv6 address in brackets."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]+)", text)
+    try:
+        if match:
+            return str(ipaddress.ip_address(match[1] or match[2])), ports(match[3])
+    except ValueError:
+        pass
+    reason = "give ADDRESS:PORT, as 127.0.0.1:9153 or [::1]:9153"
+    raise ValueError(reason)
+
+
 def node_name(text: str) -> str:
     """Parse the node name, which is one field of every line and of syslog headers."""
     if not re.fullmatch(r"[A-Za-z0-9._:-]{1,255}", text):
@@ -172,6 +184,46 @@ class Settings:
     utc: bool = setting(
         False, "--utc", splunk=True, help="Write dates and times in UTC instead of local time."
     )
+    engine: str = setting(
+        "auto", "--engine", metavar="<auto|native|scapy>", choices=("auto", "native", "scapy"),
+        help="What captures: native needs Linux; scapy knows other systems and links "
+        "(default: auto, which is native on Linux).",
+    )  # fmt: skip
+    filter: str | None = setting(
+        None, "--filter", metavar="<expression>",
+        help="Capture what this pcap-filter expression accepts, instead of UDP and TCP on "
+        "--ports; needs libpcap.",
+    )  # fmt: skip
+    no_promiscuous: bool = setting(
+        False, "--no-promiscuous",
+        help="Capture only what the interface is meant to receive or sends.",
+    )  # fmt: skip
+    ring_size: int = setting(
+        64, "--ring-size", metavar="<megabytes>", parse=whole(1, 16384),
+        help="Memory for packets that wait to be inspected, for each interface.",
+    )  # fmt: skip
+    block_time: int = setting(
+        100, "--block-time", metavar="<milliseconds>", parse=whole(1, 1000),
+        help="How long the kernel may collect packets before it hands them over.",
+    )  # fmt: skip
+    snap_length: int = setting(
+        65535, "--snap-length", metavar="<bytes>", parse=whole(64, 65535),
+        help="Capture no more than this of a packet.",
+    )  # fmt: skip
+    user: str = setting(
+        "nobody", "--user", metavar="<user>",
+        help="Who to become once the interfaces are open, when started as root "
+        "(default: nobody).",
+    )  # fmt: skip
+    stats_file: str | None = setting(
+        None, "--stats-file", metavar="<file name>",
+        help="Append an account of every packet to this file every --time seconds, as a line of "
+        "JSON.",
+    )  # fmt: skip
+    metrics: tuple[str, int] | None = setting(
+        None, "--metrics", metavar="<address:port>", parse=listening_address,
+        help="Serve the account of every packet to Prometheus at this address.",
+    )  # fmt: skip
     stats: str | None = setting(
         None, "--stats", metavar="<text|json>", bare="text", choices=("text", "json"),
         help="Account for every packet at the end, on standard error.",

@@ -125,6 +125,7 @@ class LiveCapture:
 
     def close(self) -> None:
         """Give the rings back and close the sockets; the counts stay."""
+        self._read_statistics()
         for tap in self._taps:
             tap.ring.close()
         self._wake_reader.close()
