@@ -62,14 +62,12 @@ FUNCTIONS: dict[str, Callable[[list[Any]], Any]] = {
     "avg": _numeric(statistics.fmean),
     "count": len,
     "dc": lambda values: len(set(map(text_of, values))),
-    "first": lambda values: values[0] if values else None,
     "last": lambda values: values[-1] if values else None,
     "max": _extreme(max),
     "min": _extreme(min),
     "stdev": _numeric(statistics.stdev, 2),
     "sum": _numeric(sum),
     "values": lambda values: sorted(set(map(text_of, values))) or None,
-    "var": _numeric(statistics.variance, 2),
 }
 
 _CALL = re.compile(r"\s*,?\s*(\w+)")
@@ -99,7 +97,7 @@ def parse_aggregates(text: str, now: float, present: Sequence[str]) -> list[Aggr
             found += _wild(function, argument, name, present)
         else:
             found.append(Aggregate(function, _reader(function, argument, now), name))
-    if not found:
+    if not text.strip():
         reason = "stats: no function"
         raise SplError(reason)
     return found

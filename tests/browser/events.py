@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from browser.expressions import Event
+    from browser.spl import Window
 
 
 class Index:
@@ -34,6 +35,10 @@ class Index:
             fields = self._app.search(event)
             self.events.append({**fields, "index": self._name})
         self.events.sort(key=lambda event: -float(event["_time"]))
+
+    def within(self, window: Window) -> list[Event]:
+        """Give the events of a time range."""
+        return [e for e in self.events if window.earliest <= float(e["_time"]) < window.latest]
 
     def _lookup(self, name: str, wanted: Mapping[str, str | None]) -> Mapping[str, str]:
         if self._app.transforms[name].get("external_type") != "kvstore":

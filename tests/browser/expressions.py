@@ -301,19 +301,12 @@ def _numbers(*values: object) -> list[float]:
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "coalesce": lambda *values: next((v for v in values if v is not None), None),
-    "false": lambda: False,
     "isnotnull": lambda value: value is not None,
     "isnull": lambda value: value is None,
     "len": lambda value: None if value is None else len(str(value)),
-    "like": lambda value, form: (
-        value is not None
-        and fnmatch.fnmatchcase(str(value), form.replace("%", "*").replace("_", "?"))
-    ),
-    "lower": lambda value: None if value is None else str(value).lower(),
     "match": lambda value, regex: value is not None and re.search(regex, str(value)) is not None,
     "max": lambda *values: tidy(max(_numbers(*values))),
     "min": lambda *values: tidy(min(_numbers(*values))),
-    "mvcount": lambda value: len(_mv(value)) or None,
     "mvindex": lambda value, at: (_mv(value)[int(at) :] or [None])[0],
     "mvjoin": lambda value, by: None if value is None else by.join(map(text_of, _mv(value))),
     "null": lambda: None,
@@ -323,7 +316,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "strftime": _strftime,
     "tonumber": lambda value: None if number(value) is None else tidy(number(value) or 0),
     "tostring": _tostring,
-    "true": lambda: True,
 }
 
 

@@ -164,17 +164,6 @@ def _stats(results: Results, arguments: str, window: Window, _known: Knowledge) 
     return Results([*by, *(one.name for one in aggregates)], rows)
 
 
-def _eventstats(results: Results, arguments: str, window: Window, known: Knowledge) -> Results:
-    _, by = _by(arguments)
-    summary = _stats(results, arguments, window, known)
-    added = {tuple(text_of(row[name]) for name in by): row for row in summary.rows}
-    rows = []
-    for row in results.rows:
-        key = tuple(text_of(row.get(name)) for name in by)
-        rows.append({**row, **{n: v for n, v in added.get(key, {}).items() if n not in by}})
-    return Results(_with(results.fields, *summary.fields), rows)
-
-
 def _streamstats(results: Results, arguments: str, window: Window, _known: Knowledge) -> Results:
     """Do `streamstats current=f global=f window=1 last(x) AS y by z`: the row before, by group."""
     options, rest = _options(arguments, "current", "global", "window")
@@ -253,16 +242,6 @@ def _timechart(results: Results, arguments: str, window: Window, _known: Knowled
     return Results(table.fields, [{**empty, "_time": t, **filled.get(t, {})} for t in times])
 
 
-def _chart(results: Results, arguments: str, window: Window, _known: Knowledge) -> Results:
-    options, rest = _options(arguments, "limit")
-    found = re.fullmatch(r"(.*?)\s+over\s+(\S+)(\s+by\s+\S+)?", rest.strip())
-    if found is None:
-        reason = f"chart: {arguments!r} is outside the subset"
-        raise SplError(reason)
-    text = found.group(1) + (found.group(3) or "")
-    return _pivot(results, found.group(2), text, window, int(options.get("limit", 10)))
-
-
 def _pivot(results: Results, over: str, arguments: str, window: Window, limit: int) -> Results:
     """Aggregate by `over`, one column a value of the `by` field; the small ones become OTHER."""
     text, by = _by(arguments)
@@ -329,25 +308,11 @@ def _sort(results: Results, arguments: str, _window: Window, _known: Knowledge) 
     return Results(results.fields, rows[:limit] if limit else rows)
 
 
-def _head(results: Results, arguments: str, _window: Window, _known: Knowledge) -> Results:
-    return Results(results.fields, results.rows[: int(arguments or 10)])
-
-
 def _rename(results: Results, arguments: str, _window: Window, _known: Knowledge) -> Results:
     pairs = re.findall(r'("[^"]+"|[^\s,]+)\s+AS\s+("[^"]+"|[^\s,]+)', arguments, re.IGNORECASE)
     names = {old.strip('"'): new.strip('"') for old, new in pairs}
     rows = [{names.get(name, name): value for name, value in row.items()} for row in results.rows]
     return Results([names.get(name, name) for name in results.fields], rows)
-
-
-def _dedup(results: Results, arguments: str, _window: Window, _known: Knowledge) -> Results:
-    names, seen, rows = _names(arguments), set(), []
-    for row in results.rows:
-        key = tuple(text_of(row[name]) for name in names if row.get(name) is not None)
-        if len(key) == len(names) and key not in seen:
-            seen.add(key)
-            rows.append(row)
-    return Results(results.fields, rows)
 
 
 def _fillnull(results: Results, arguments: str, _window: Window, _known: Knowledge) -> Results:
@@ -415,13 +380,9 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 COMMANDS: dict[str, Callable[[Results, str, Window, Knowledge], Results]] = {
     "addtotals": _addtotals,
     "bin": _bin,
-    "chart": _chart,
-    "dedup": _dedup,
     "eval": _eval,
-    "eventstats": _eventstats,
     "fields": _fields,
     "fillnull": _fillnull,
-    "head": _head,
     "lookup": _lookup,
     "mvexpand": _mvexpand,
     "rename": _rename,
@@ -435,7 +396,7 @@ COMMANDS: dict[str, Callable[[Results, str, Window, Knowledge], Results]] = {
     "where": _where,
 }
 #: Commands whose result is rows, not events: a base search must end its events with one.
-TRANSFORMING = frozenset({"chart", "stats", "table", "timechart", "transpose"})
+TRANSFORMING = frozenset({"stats", "table", "timechart", "transpose"})
 
 
 def relative_time(text: str, now: float) -> float:

@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path.endswith(".xml"):
             self._file(self.server.views / path.rsplit("/", 1)[1])
         elif re.search(r"\.(js|css)$", path):
-            self._file(self.server.page / path.rsplit("/", 1)[1])
+            self._file(self.server.page / path.rsplit("/", 1)[1], cached=True)
         elif "/app/" in path:
             self._file(self.server.page / "index.html")
         else:
@@ -160,17 +160,18 @@ class _Handler(BaseHTTPRequestHandler):
         }  # fmt: skip
         return {"name": job.spl, "id": sid, "published": iso(self.server.now), "content": content}
 
-    def _file(self, path: Path) -> None:
+    def _file(self, path: Path, *, cached: bool = False) -> None:
         if path.is_file():
-            self._send(path.read_bytes(), _TYPES[path.suffix], 200)
+            self._send(path.read_bytes(), _TYPES[path.suffix], 200, cached=cached)
         else:
             self.send_error(404)
 
     def _json(self, answer: object, status: int = 200) -> None:
         self._send(json.dumps(answer).encode(), "application/json", status)
 
-    def _send(self, body: bytes, kind: str, status: int) -> None:
+    def _send(self, body: bytes, kind: str, status: int, *, cached: bool = False) -> None:
         self.send_response(status)
+        self.send_header("cache-control", "max-age=3600" if cached else "no-store")
         self.send_header("content-type", f"{kind}; charset=utf-8")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -183,15 +184,19 @@ def _preset(order: int, name: str, label: str, earliest: str) -> dict[str, Any]:
 
 
 def _columns(results: Results, offset: int, count: int) -> dict[str, Any]:
-    """Give rows as output_mode=json_cols does: every value as text, times in ISO 8601."""
+    """Give rows as output_mode=json_cols does: every value as text, times in ISO 8601.
+
+    Without rows there are no fields either.
+    """
     rows = results.rows[offset : offset + count if count else None]
+    fields = results.fields if results.rows else []
     return {
         "preview": False,
         "init_offset": offset,
         "post_process_count": len(results.rows),
         "messages": [],
-        "fields": [{"name": name} for name in results.fields],
-        "columns": [[_cell(name, row.get(name)) for row in rows] for name in results.fields],
+        "fields": [{"name": name} for name in fields],
+        "columns": [[_cell(name, row.get(name)) for row in rows] for name in fields],
     }
 
 
