@@ -53,10 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.error("%s", error)  # noqa: TRY400 - the sentence is for the user, the place is not
         return 2
     except ClosedOutputError:
-        return _leave_quietly()
+        return 1
     except DnsqmonError as error:
         log.error("%s", error)  # noqa: TRY400 - as above
         return 1
+    except KeyboardInterrupt:  # before there was a capture to end
+        return 128 + signal.SIGINT
+    finally:
+        _let_go_of_output()
 
 
 def _command(module: Any, name: str, arguments: list[str]) -> int:  # noqa: ANN401 - two modules
@@ -71,7 +75,7 @@ def _settings(arguments: list[str]) -> Settings:
     """Read the command line, over the file that --config names."""
     given = vars(_parser().parse_args(arguments))
     config = given.pop("config", None)
-    settings = read_settings({**(_read_config(config) if config else {}), **given})
+    settings = read_settings({**({} if config is None else _read_config(config)), **given})
     check_sinks(settings)
     check_sources(settings)
     return settings
@@ -109,14 +113,21 @@ def _read_config(path: str) -> dict[str, object]:
     """Read a YAML file of settings: the same names, with hyphens or underscores."""
     file = YamlFile(path, "--config")
     values: dict[str, object] = {}
+    rows = {name: row for name, row in table().items() if row.flags}
     for key, node in file.mapping(file.root, "the settings").items():
         name = key.replace("-", "_")
-        texts = file.texts(node, key)
-        is_switch = isinstance(getattr(Settings(), name, None), bool)
-        if is_switch and texts[-1].lower() not in ("true", "false"):
-            reason = f"{key} must be true or false"
+        if name not in rows or name in values:
+            reason = f"{key} stands here twice" if name in rows else f"unknown setting {key}"
             raise file.error(node, reason)
-        values[name] = texts[-1].lower() == "true" if is_switch else texts
+        texts = file.texts(node, key)
+        if isinstance(getattr(Settings(), name), bool):
+            if texts not in (["true"], ["false"]):
+                reason = f"{key} must be true or false"
+                raise file.error(node, reason)
+            values[name] = texts == ["true"]
+            continue
+        # `json: true` is what --json is without a value.
+        values[name] = rows[name].bare if rows[name].bare and texts == ["true"] else texts
         try:
             read_settings({name: values[name]})
         except ConfigError as error:
@@ -126,8 +137,9 @@ def _read_config(path: str) -> dict[str, object]:
 
 def _monitor(settings: Settings) -> int:
     """Run the sensor until its source ends or a signal ends it."""
-    # Lines for people go where they do not mix with JSON lines.
-    out = sys.stderr if settings.json == "-" else sys.stdout
+    # Lines for people do not mix with JSON lines, nor with what a pipe makes of standard error.
+    to_people = sys.stdout if settings.json != "-" else sys.stderr
+    out = to_people if settings.json != "-" or sys.stderr.isatty() else None
     progress = _Progress(enabled=bool(settings.read) and not settings.display)
     pipeline = assemble(
         settings,
@@ -178,8 +190,11 @@ class _Progress:
         if not self._enabled:
             return
         if self._bar is None:
-            from tqdm import tqdm  # noqa: PLC0415 - only a terminal needs it
-
+            try:
+                from tqdm import tqdm  # noqa: PLC0415 - only a terminal needs it
+            except ImportError:
+                self._enabled = False
+                return
             self._bar = tqdm(total=total, unit="B", unit_scale=True, delay=1, leave=False)
         self._bar.update(done - self._bar.n)
 
@@ -219,8 +234,9 @@ def _log_to_stderr() -> None:
     log.propagate = False
 
 
-def _leave_quietly() -> int:
-    """End as a program in a pipe does whose reader went away."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    return 1
+def _let_go_of_output() -> None:
+    """Let what standard output did not take not fail once more when Python flushes it at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -97,11 +97,12 @@ def _json(batch: Rendered) -> list[str]:
     lines = []
     for record in batch.records:
         members = dict(zip(RECORD_FIELDS, record))
-        seconds, nanoseconds = divmod(record[0], _SECOND)
+        seconds, nanoseconds = divmod(abs(record[0]), _SECOND)
+        sign = "-" if record[0] < 0 else ""
         del members["time"]
         if record[12] == "None":
             members["flags"] = ""
-        lines.append(f'{{"time":{seconds}.{nanoseconds:09d},{_encode(members)[1:]}')
+        lines.append(f'{{"time":{sign}{seconds}.{nanoseconds:09d},{_encode(members)[1:]}')
     return lines
 
 

@@ -266,12 +266,16 @@ def _parse(name: str, row: Setting, value: object) -> object:
     """Parse one value as its row says."""
     if isinstance(value, bool):
         return value
-    texts = value if isinstance(value, (list, tuple)) else [value]
+    texts = [str(text) for text in (value if isinstance(value, (list, tuple)) else [value])]
     label = row.flags[-1] if row.flags else name
-    if not row.many:
-        return _parse_one(label, row, str(texts[-1]))
-    parts = [part.strip() for text in texts for part in str(text).split(",")]
-    return tuple(dict.fromkeys(_parse_one(label, row, part) for part in parts if part))
+    if row.many:
+        texts = [part.strip() for text in texts for part in text.split(",")]
+    texts = [text for text in texts if text]
+    if not texts or (len(texts) > 1 and not row.many):
+        message = f"{label}: give {'a' if row.many else 'one'} value"
+        raise ConfigError(message)
+    parsed = dict.fromkeys(_parse_one(label, row, text) for text in texts)
+    return tuple(parsed) if row.many else next(iter(parsed))
 
 
 def _parse_one(flag: str, row: Setting, text: str) -> object:
@@ -299,6 +303,12 @@ def check_sinks(settings: Settings) -> None:
     """Refuse a command that would do nothing, or both ends of a relay; raises ConfigError."""
     if settings.client and settings.server:
         message = "Program cannot be run as a client and a server."
+        raise ConfigError(message)
+    if settings.display and settings.json == "-":
+        message = (
+            "Query display (-d) and JSON lines (--json) cannot share standard output; "
+            "give --json a file name."
+        )
         raise ConfigError(message)
     sinks = (settings.display, settings.write, settings.client, settings.syslog, settings.json)
     if not any(sinks):

@@ -35,7 +35,8 @@ class YamlFile:
             raise ConfigError(text) from error
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
-            reason = getattr(error, "problem", None) or error
+            # A character that YAML does not allow comes without a place, in several lines.
+            reason = getattr(error, "problem", None) or str(error).partition("\n")[0]
             where = f"{path}:{mark.line + 1}" if mark else path
             text = f"not YAML: {reason}"
             raise ConfigError(text, where=where) from error

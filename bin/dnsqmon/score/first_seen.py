@@ -20,8 +20,6 @@ _NEWEST = (
     " FROM seen WHERE typeof(sld) = 'text' ORDER BY last_ns DESC LIMIT ?"
 )
 _SAVE_SECONDS = 60
-#: The latest time that a column of SQLite's holds, in the year 2262; a capture can claim later.
-_LAST_NS = 2**63 - 1
 
 
 class Site:
@@ -101,7 +99,7 @@ class FirstSeen:
         self._saved_at = time.monotonic()
         changed = {sld: site for sld, site in self.sites.items() if site.count != site.saved_count}
         rows = [
-            (sld, min(site.first_ns, _LAST_NS), min(site.last_ns, _LAST_NS), site.count)
+            (sld, _storable(site.first_ns), _storable(site.last_ns), site.count)
             for sld, site in changed.items()
         ]
         try:
@@ -125,3 +123,8 @@ class FirstSeen:
             finally:
                 self._state.close()
                 self._state = None
+
+
+def _storable(time_ns: int) -> int:
+    """Bring a time that a capture claims into the 64 bits that SQLite holds: to the year 2262."""
+    return max(-(2**63), min(time_ns, 2**63 - 1))

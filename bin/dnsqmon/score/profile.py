@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
@@ -60,11 +61,12 @@ def load_profile(name: str) -> Profile:
 def _read(file: YamlFile) -> Profile:
     """Read the whole document; every key must be there."""
     top = _all_of(file, file.root, "the profile", _KEYS)
-    if top["sld"].value not in SLD_RULES:
+    rule = top["sld"].value
+    if not isinstance(rule, str) or rule not in SLD_RULES:
         raise file.error(top["sld"], f"sld must be one of {', '.join(SLD_RULES)}")
     points = _all_of(file, top["points"], "points", _POINTS)
     return Profile(
-        sld_of=SLD_RULES[top["sld"].value](),
+        sld_of=SLD_RULES[rule](),
         points={
             name: file.number(node, f"points {name}", _MAX_POINTS) for name, node in points.items()
         },
@@ -77,16 +79,19 @@ def _read(file: YamlFile) -> Profile:
 def _read_tlds(file: YamlFile, node: Node) -> dict[str, Any]:
     """Read the part about top-level domains."""
     parts = _all_of(file, node, "tld", _TLD)
-    tlds = dict.fromkeys(file.texts(parts["unscored"], "tld unscored"), 0)
+    tlds: dict[str, int] = {}
+    groups = [("tld unscored", 0, parts["unscored"])]
     for text, names in file.mapping(parts["points"], "tld points").items():
-        if not (text.isascii() and text.isdigit() and int(text) <= _MAX_POINTS):
+        if not (re.fullmatch("[0-9]{1,4}", text) and int(text) <= _MAX_POINTS):
             reason = f"tld points: {text} must be a whole number from 0 to {_MAX_POINTS}"
             raise file.error(names, reason)
-        for name in file.texts(names, f"tld points {text}"):
-            if name in tlds or name != name.lower() or "." in name:
-                reason = f"tld points {text}: {name} must be a lower-case TLD that stands here once"
+        groups.append((f"tld points {text}", int(text), names))
+    for what, points, names in groups:
+        for name in file.texts(names, what):
+            if name in tlds or not re.fullmatch("[a-z0-9_-]{1,63}", name):
+                reason = f"{what}: {name} must be a lower-case TLD that stands here once"
                 raise file.error(names, reason)
-            tlds[name] = int(text)
+            tlds[name] = points
     return {"tlds": tlds, "other_tld": file.number(parts["other"], "tld other", _MAX_POINTS)}
 
 
