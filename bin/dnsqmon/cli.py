@@ -237,6 +237,7 @@ def _log_to_stderr() -> None:
 def _let_go_of_output() -> None:
     """Let what standard output did not take not fail once more when Python flushes it at exit."""
     try:
-        sys.stdout.flush()
+        if sys.stdout:  # None where it was closed before the start
+            sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

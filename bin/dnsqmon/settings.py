@@ -274,8 +274,8 @@ def _parse(name: str, row: Setting, value: object) -> object:
     if not texts or (len(texts) > 1 and not row.many):
         message = f"{label}: give {'a' if row.many else 'one'} value"
         raise ConfigError(message)
-    parsed = dict.fromkeys(_parse_one(label, row, text) for text in texts)
-    return tuple(parsed) if row.many else next(iter(parsed))
+    parsed = [_parse_one(label, row, text) for text in texts]
+    return tuple(dict.fromkeys(parsed)) if row.many else parsed[0]
 
 
 def _parse_one(flag: str, row: Setting, text: str) -> object:
