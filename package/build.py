@@ -3,7 +3,8 @@
     python package/build.py [--with-scapy] [--output dist]
 
 Two runs over the same files write the same bytes: members are sorted, have no owner, fixed modes
-and one date (SOURCE_DATE_EPOCH, else 2020-01-01).
+and one date (SOURCE_DATE_EPOCH, else that of the last commit, from which the age of the lists that
+ship is counted).
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ def cut_dns_resolve(file: Path) -> None:
 
 def pack(folder: Path, target: Path) -> None:
     """Write the folder as a gzipped tar file whose bytes depend on names and contents alone."""
-    date = int(os.environ.get("SOURCE_DATE_EPOCH", "1577836800"))
+    date = int(os.environ.get("SOURCE_DATE_EPOCH") or commit_date())
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for path in [folder, *sorted(folder.rglob("*"))]:
@@ -177,6 +178,15 @@ def pack(folder: Path, target: Path) -> None:
             tar.addfile(info, io.BytesIO(content))
     with target.open("wb") as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
         packed.write(plain.getvalue())
+
+
+def commit_date() -> str:
+    """Ask git for the date of the last commit, in seconds since the epoch."""
+    git = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
+    try:
+        return subprocess.run(git, check=True, capture_output=True, text=True).stdout  # noqa: S603 - fixed words
+    except (OSError, subprocess.CalledProcessError):
+        sys.exit("not a git checkout: set SOURCE_DATE_EPOCH to the date that the files shall have")
 
 
 if __name__ == "__main__":

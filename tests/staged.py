@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -25,9 +26,13 @@ def package(base: Path, *, with_scapy: bool = False) -> Path:
 
 
 def build(output: Path, *arguments: str) -> None:
-    """Run the build as `make package` does."""
+    """Run the build as `make package` does, with a date that no commit meanwhile can change."""
     script = str(ROOT / "package/build.py")
-    subprocess.run([sys.executable, script, "--output", str(output), *arguments], check=True)
+    subprocess.run(
+        [sys.executable, script, "--output", str(output), *arguments],
+        check=True,
+        env={**os.environ, "SOURCE_DATE_EPOCH": "1767225600"},
+    )
 
 
 def app(base: Path, *, with_scapy: bool = False) -> Path:

@@ -44,27 +44,40 @@ class SplunkSink:
         self._start = f"<event stanza={quoteattr(stanza)}><time>"
         self._header = header
         self._headers: dict[str, str] = {}
-        self._counts = {"written": 0, "waiting": 0, "below_minimum": 0, "lost_splunkd_gone": 0}
+        self._counts = {
+            "written": 0, "below_minimum": 0, "already_written": 0, "lost_splunkd_gone": 0,
+        }  # fmt: skip
+        #: Records taken since `resume`, those that were left out included.
+        self.taken = 0
+        self._skip = 0
+
+    def resume(self, *, after: int) -> None:
+        """Begin a source anew whose first `after` records were written by an earlier run."""
+        self.taken = 0
+        self._skip = after
 
     def write(self, batch: RecordBatch) -> None:
         """Write the events of a batch at once; raises SinkError when splunkd does not read."""
-        lines = _safe(batch.lines("csv"))
+        first = min(self._skip, len(batch.records))
+        records, lines = batch.records[first:], _safe(batch.lines("csv"))[first:]
         start, header, minimum = self._start, self._header_of, self.minimum_score
         events = [
             f"{start}{_seconds(record[0])}</time><data>{header(line[:19], record[1])}{line}"
             "</data></event>"
-            for record, line in zip(batch.records, lines)
+            for record, line in zip(records, lines)
             if record[11] >= minimum
         ]
-        self._counts["below_minimum"] += len(lines) - len(events)
-        if not events:
-            return
         try:
-            self._stream.write("\n".join(events))
+            if events:
+                self._stream.write("\n".join(events))
         except SinkError as error:
             error.lost = len(events)
             self._counts["lost_splunkd_gone"] += len(events)
             raise
+        self._skip -= first
+        self.taken += len(batch.records)
+        self._counts["already_written"] += first
+        self._counts["below_minimum"] += len(records) - len(events)
         self._counts["written"] += len(events)
 
     def write_statistics(self, sensor: str, text: str) -> None:
@@ -74,8 +87,12 @@ class SplunkSink:
             f"<sourcetype>dnsqmon:stats</sourcetype><data>{_safe([text])[0]}</data></event>"
         )
 
+    def check(self) -> None:
+        """Raise SinkError when splunkd is gone, even though there is nothing to write."""
+        self._stream.check()
+
     def counts(self) -> Mapping[str, int]:
-        """Give `written`, `below_minimum` and what was lost because splunkd went away."""
+        """Give what became of the records: their sum is all that were accepted."""
         return self._counts
 
     def close(self) -> None:
@@ -120,10 +137,14 @@ class EventStream:
                 self._send("</stream>\n")
                 self._gone = True
 
-    def _send(self, text: str) -> None:
+    def check(self) -> None:
+        """Raise SinkError once splunkd has closed the pipe."""
         if self._gone:
             reason = "splunkd no longer reads this input's events"
             raise SinkError(reason)
+
+    def _send(self, text: str) -> None:
+        self.check()
         rest = memoryview(f"{text}\n".encode("ascii"))
         try:
             while rest:

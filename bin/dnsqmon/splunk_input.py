@@ -1,0 +1,168 @@
+"""One input of Splunk: its parameters to a running pipeline whose records are Splunk's events."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import logging
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dnsqmon import __version__
+from dnsqmon.assemble import assemble, make_sensor
+from dnsqmon.checkpoint import Checkpoint
+from dnsqmon.counters import Counters
+from dnsqmon.errors import ConfigError, SinkError, SourceError
+from dnsqmon.settings import Settings, check_sources, read_settings, table
+from dnsqmon.sinks.splunk import SplunkSink
+from dnsqmon.splunk_statistics import SplunkStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dnsqmon.pipeline import Pipeline
+    from dnsqmon.sinks.splunk import EventStream
+
+#: Parameters whose own name Splunk has taken: the name of an input is its stanza's.
+_PARAMETERS = {"name": "node_name"}
+_LISTS = ("watchlist", "commonlist", "serverlist")
+_SWITCH = {
+    **dict.fromkeys(("1", "true", "t", "yes", "y"), True),
+    **dict.fromkeys(("0", "false", "f", "no", "n"), False),
+}
+
+log = logging.getLogger("dnsqmon")
+
+
+def parameter(name: str) -> str:
+    """Give the name of a setting as a parameter in inputs.conf."""
+    return _PARAMETERS.get(name, name)
+
+
+def read_parameters(parameters: Mapping[str, str | None], lookups: Path) -> Settings:
+    """Parse the parameters of an input; raises ConfigError. Empty ones have their defaults.
+
+    A list without a folder is one of the app's `lookups`. Splunk's own parameters (index, host,
+    interval ...) are not looked at.
+    """
+    values: dict[str, object] = {}
+    defaults = Settings()
+    for name, row in table().items():
+        text = (parameters.get(parameter(name)) or "").strip() if row.splunk else ""
+        if not text:
+            continue
+        if isinstance(getattr(defaults, name), bool):
+            if text.lower() not in _SWITCH:
+                message = f"{parameter(name)} {text}: give true or false"
+                raise ConfigError(message)
+            values[name] = _SWITCH[text.lower()]
+        elif name in _LISTS and "/" not in text:
+            values[name] = str(lookups / text)
+        else:
+            values[name] = text
+    settings = read_settings(values)
+    check_sources(settings)
+    return settings
+
+
+def check(settings: Settings) -> None:
+    """Try what running would need, and let it go again; raises ConfigError.
+
+    The port of a relay is not tried: the input that is being edited may hold it.
+    """
+    if settings.server or (settings.read and Path(settings.read).is_dir()):
+        make_sensor(settings, Counters())
+    else:
+        assemble(settings, io.StringIO()).source.close()
+
+
+class SplunkInput:
+    """Runs one stanza; what it has to remember lies in `checkpoints`, a folder."""
+
+    def __init__(
+        self,
+        stanza: str,
+        parameters: Mapping[str, str | None],
+        stream: EventStream,
+        checkpoints: Path,
+        lookups: Path,
+    ) -> None:
+        self.stanza = stanza
+        self._parameters = parameters
+        self._stream = stream
+        self._checkpoints = checkpoints
+        self._lookups = lookups
+        self._pipeline: Pipeline | None = None
+        self._stopping = False
+
+    def run(self) -> None:
+        """Run until the source ends, or until `stop`; may raise DnsqmonError."""
+        settings = read_parameters(self._parameters, self._lookups)
+        settings = dataclasses.replace(settings, state=str(self._file("seen.db")))
+        self._sink = SplunkSink(
+            self._stream,
+            self.stanza,
+            header=settings.syslog_header,
+            minimum_score=settings.minimum_score,
+        )
+        self._statistics = SplunkStatistics(self._sink, self.stanza, settings)
+        log.info("started, dnsqmon %s", __version__)
+        try:
+            if settings.read:
+                self._read(settings, Path(settings.read))
+            else:
+                self._follow(settings)
+        finally:
+            with suppress(SinkError):
+                self._statistics.write()
+        log.info("ended")
+
+    def stop(self) -> None:
+        """Make `run` end with everything written; called from a signal handler."""
+        self._stopping = True
+        if self._pipeline:
+            self._pipeline.source.stop()
+
+    def _read(self, settings: Settings, path: Path) -> None:
+        """Read each capture that was not read before; one that cannot be read is told of once."""
+        checkpoint = Checkpoint(self._file("captures.db"))
+        try:
+            for capture in checkpoint.unread(path):
+                if self._stopping:
+                    break
+                self._sink.resume(after=capture.records)
+                try:
+                    self._follow(dataclasses.replace(settings, read=str(capture.path)))
+                except (ConfigError, SourceError) as error:
+                    log.error("%s; it is not read again", error)  # noqa: TRY400 - the sentence is for the user
+                done = not self._stopping
+                checkpoint.keep(capture, records=self._sink.taken, done=done)
+                log.info("%s: %s", capture.path, "read" if done else "interrupted")
+        finally:
+            checkpoint.close()
+
+    def _follow(self, settings: Settings) -> None:
+        """Run a pipeline to its end."""
+        self._pipeline = assemble(settings, io.StringIO())
+        self._pipeline.sinks = [self._sink]
+        self._statistics.follow(self._pipeline)
+        if self._stopping:
+            self._pipeline.source.stop()
+        try:
+            self._pipeline.run(self._statistics.write_if_due)
+        finally:
+            self._statistics.finish()
+
+    def _file(self, name: str) -> Path:
+        """Name a file of this input's own below the folder of checkpoints, which is made."""
+        plain = re.sub(r"[^0-9A-Za-z]+", "_", self.stanza.partition("://")[2])[:40]
+        digest = hashlib.sha256(self.stanza.encode()).hexdigest()[:8]
+        try:
+            self._checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"checkpoint_dir {self._checkpoints}: {error.strerror}"
+            raise ConfigError(message) from error
+        return self._checkpoints / f"{plain}-{digest}-{name}"
