@@ -73,7 +73,8 @@ SPLUNK_FIELDS = {
 #: The keys of a statistics event, as props.conf lists them.
 STATS_FIELDS = {
     "time", "version", "sensor", "input", "profile", "uptime", "interval", "captured",
-    "pipelined", "records", "written", "below_minimum", "held", "already_written", "first_seen_domains", "first_seen_evicted", "loss_*", "refused_*",
+    "pipelined", "records", "written", "below_minimum", "held", "already_written",
+    "first_seen_domains", "first_seen_evicted", "loss_*", "refused_*",
     "watchlist_name", "watchlist_size", "watchlist_age", "watchlist_hash", "commonlist_name",
     "commonlist_size", "commonlist_age", "commonlist_hash", "serverlist_name", "serverlist_size",
     "serverlist_age", "serverlist_hash",

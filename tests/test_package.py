@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import struct
 import subprocess
 import tarfile
 from typing import TYPE_CHECKING
