@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 from dnsqmon.decode import link, network, tunnels
 from dnsqmon.decode.fragments import Fragments
 from dnsqmon.decode.message import Question, first_question
-from dnsqmon.decode.names import QUICK_TEXT, text_from_labels
+from dnsqmon.decode.names import LABEL_WEIGHT, QUICK_TEXT, text_from_labels
 from dnsqmon.decode.record_types import ALL_TYPES, type_name
 from dnsqmon.decode.streams import Streams
 
@@ -33,7 +33,7 @@ class _Layout(NamedTuple):
     ipv4: Callable[[bytes], tuple[Any, ...]]
     ipv6: Callable[[bytes], tuple[Any, ...]]
     network_at: int
-    #: The tag whose four octets may be taken off the front of the frame; 0 for none.
+    #: The tag whose four octets may be taken off the front of the frame; -1 for none.
     vlan_tag: int
 
 
@@ -51,7 +51,7 @@ def _layout(link_header: str, network_at: int, vlan_tag: int) -> _Layout:
 _LAYOUTS = {
     1: _layout("12xH", 14, 0x8100),
     113: _layout("14xH", 16, 0x8100),
-    276: _layout("H18x", 20, 0),
+    276: _layout("H18x", 20, -1),
 }
 
 
@@ -84,6 +84,7 @@ class Decoder:
         question4_at, question6_at = network_at + 20 + 8 + 12, network_at + 40 + 8 + 12
         link_type, vlan_tag, walk = batch.link_type, layout.vlan_tag, self._walk
         ports, type_names, name_text = self._ports, self._types.get, QUICK_TEXT
+        weight = LABEL_WEIGHT
         known_address, new_address = self._addresses.get, self._address
         append = queries.append
         responses = other_types = 0
@@ -120,20 +121,19 @@ class Decoder:
                     and (dst_port in ports or src_port in ports)
                     and end <= len(frame)
                 ):
-                    if flags & 0x8000:
+                    if flags & 0x8000 and position <= end:
                         responses += 1
                         continue
+                    octets = frame[position]
                     start = position + 1
-                    octets = first = frame[position]
                     labels = 0
                     while octets:
+                        labels += weight[octets]
                         position += octets + 1
                         octets = frame[position]
-                        labels += 1
                     if (
                         questions
                         and not flags & 0x7800
-                        and 0 < first < 64
                         and position - start < 254
                         and position + 5 <= end
                     ):
@@ -191,11 +191,11 @@ class Decoder:
                 whole = self._fragments.add(datagram, time_ns)
                 if whole is None:
                     return None
-                datagram = datagram._replace(payload=whole, fragment=None)
+                datagram = network.unfragmented(datagram, whole)
             protocol, payload = datagram.protocol, datagram.payload
             if protocol == network.UDP:
                 open_tunnel = tunnels.IN_UDP.get(payload[2:4])
-                if open_tunnel is None:
+                if open_tunnel is None or self._is_chosen(payload):
                     return self._udp(time_ns, datagram, queries)
                 inner = open_tunnel(payload[8:])
             elif protocol == network.TCP:
@@ -207,6 +207,11 @@ class Decoder:
             else:
                 return "other_protocol"
         return "tunnel"
+
+    def _is_chosen(self, payload: bytes) -> bool:
+        """Say whether one of the two ports is a chosen one: a client's may be that of a tunnel."""
+        src_port, dst_port = struct.unpack_from(">HH", payload)
+        return dst_port in self._ports or src_port in self._ports
 
     def _udp(self, time_ns: int, datagram: network.Datagram, queries: list[Query]) -> str | None:
         """Read the UDP header (RFC 768) and the message behind it."""

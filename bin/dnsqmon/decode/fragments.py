@@ -14,6 +14,8 @@ MAX_OCTETS = 8 << 20
 #: RFC 8200, section 4.5, allows 60 seconds; DNS clients have given up long before.
 MAX_AGE_NS = 30 * 1_000_000_000
 MAX_DATAGRAM = 65535
+#: A datagram of that length at the least MTU of IPv4 in use, 576, comes in 119 pieces.
+MAX_PIECES = 128
 
 
 @dataclass
@@ -24,6 +26,8 @@ class _Partial:
     pieces: dict[int, bytes] = field(default_factory=dict)
     frames: int = 0
     octets: int = 0
+    #: Where the piece that lies furthest back ends.
+    reach: int = 0
     #: Length of the whole datagram, known when the last fragment is there.
     length: int | None = None
 
@@ -60,7 +64,7 @@ class Fragments:
         if datagram.cut or end > MAX_DATAGRAM or not self._fits(partial, datagram, end):
             self._drop(key)
             return None
-        if partial.length is None or sum(map(len, partial.pieces.values())) < partial.length:
+        if partial.octets != partial.length:
             return None
         self._forget(key)
         self._counters.held -= partial.frames
@@ -73,20 +77,28 @@ class Fragments:
             self._drop(next(iter(self._partials)))
 
     def _fits(self, partial: _Partial, datagram: Datagram, end: int) -> bool:
-        """Add the piece; False where it contradicts what is there already."""
+        """Add the piece; False where it cannot be one, or contradicts what is there already."""
         fragment = datagram.fragment
         offset = fragment.offset if fragment else 0
-        if fragment and not fragment.more:
+        if not datagram.payload:
+            return False
+        if fragment and fragment.more:
+            if end % 8:
+                return False
+        else:
             if partial.length not in (None, end):
                 return False
             partial.length = end
         if partial.pieces.get(offset) == datagram.payload:
             return True
+        if len(partial.pieces) >= MAX_PIECES:
+            return False
+        partial.reach = max(partial.reach, end)
+        if partial.length is not None and partial.reach > partial.length:
+            return False
         for start, piece in partial.pieces.items():
             if offset < start + len(piece) and start < end:
                 return False
-        if partial.length is not None and end > partial.length:
-            return False
         partial.pieces[offset] = datagram.payload
         partial.octets += len(datagram.payload)
         self._octets += len(datagram.payload)

@@ -12,6 +12,10 @@ IPV6 = 0x86DD
 #: 802.1Q, 802.1ad, and the two numbers used for stacked tags before 802.1ad.
 VLAN_TAGS = frozenset({0x8100, 0x88A8, 0x9100, 0x9200})
 
+#: Up to here the two octets are the length of an IEEE 802.3 frame, and LLC follows (RFC 1042).
+_MAX_LENGTH = 1500
+_SNAP = b"\xaa\xaa\x03\0\0\0"
+
 #: An EtherType and the packet behind it; EtherType 0 where there is none we know.
 Packet = tuple[int, bytes]
 
@@ -36,7 +40,14 @@ def ethertype_at(frame: bytes, position: int) -> Packet:
     while ethertype in VLAN_TAGS:
         position += 4
         ethertype = int.from_bytes(frame[position : position + 2], "big")
+    if ethertype <= _MAX_LENGTH:
+        return _snap(frame[position + 2 :])
     return ethertype, frame[position + 2 :]
+
+
+def _snap(packet: bytes) -> Packet:
+    """Strip an LLC and a SNAP header (RFC 1042)."""
+    return ethertype_at(packet, 6) if packet.startswith(_SNAP) else (0, b"")
 
 
 def ppp(frame: bytes) -> Packet:
@@ -80,6 +91,32 @@ def _cisco_hdlc(frame: bytes) -> Packet:
     return ethertype_at(frame, 2)
 
 
+def _radiotap(frame: bytes) -> Packet:
+    """Strip a radiotap header (radiotap.org), whose length is little-endian."""
+    return _wlan(frame[int.from_bytes(frame[2:4], "little") :])
+
+
+def _wlan(frame: bytes) -> Packet:
+    """Strip the header of an 802.11 data frame (IEEE 802.11-2020, 9.2.3); encrypted ones give 0."""
+    if len(frame) < 2 or frame[0] & 0x4F != 0x08 or frame[1] & 0x40:
+        return 0, b""
+    start = 30 if frame[1] & 3 == 3 else 24  # four addresses between two access points
+    if frame[0] & 0x80:  # QoS control, and HT control behind it
+        start += 6 if frame[1] & 0x80 else 2
+    return _snap(frame[start:])
+
+
+def _nflog(frame: bytes) -> Packet:
+    """Find the packet among the type-length-value attributes (tcpdump.org, LINKTYPE_NFLOG)."""
+    position = 4
+    while position + 4 <= len(frame):
+        length = int.from_bytes(frame[position : position + 2], "little")
+        if frame[position + 2 : position + 4] == b"\x09\0":  # NFULA_PAYLOAD
+            return bare_ip(frame[position + 4 : position + length])
+        position += max(4, length + -length % 4)
+    return 0, b""
+
+
 _STRIP: dict[int, Callable[[bytes], Packet]] = {
     0: _loopback,
     1: ethernet,
@@ -90,10 +127,13 @@ _STRIP: dict[int, Callable[[bytes], Packet]] = {
     51: pppoe,
     101: bare_ip,
     104: _cisco_hdlc,
+    105: _wlan,
     108: _loopback,
     109: _openbsd_enc,
     113: _linux_cooked,
+    127: _radiotap,
     228: bare_ip,
     229: bare_ip,
+    239: _nflog,
     276: _linux_cooked_2,
 }

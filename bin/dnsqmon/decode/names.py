@@ -21,14 +21,16 @@ _TEXT_OF = [
     chr(octet).lower() if octet in _PLAIN else f"\\{octet:03d}" for octet in range(256)
 ]  # fmt: skip
 
-#: Table for bytes.translate over the wire form of a name without its first length: lower-cases
-#: plain octets, makes a dot of a length up to 32, and makes all else, the dot itself included, an
-#: octet that is not ASCII. A name whose translation is ASCII and has as many dots as it should
-#: is in its record form (a length above 32 reads as a plain octet, and a dot is missing).
+# The quick way from wire to text: translate the octets after the first length with QUICK_TEXT,
+# decode as ASCII, and count the dots. With one dot less than the sum of the lengths' weights it is
+# the record's text: nothing but plain octets and lengths up to 32 is ASCII or a dot then, and any
+# other length has a weight that no number of dots comes to.
 QUICK_TEXT = bytes(
     0x2E if 0 < octet <= 32 else ord(_TEXT_OF[octet]) if octet in _PLAIN else 0xFF
     for octet in range(256)
 )
+LABEL_WEIGHT = tuple(1 if octet <= 32 else MAX_NAME for octet in range(256))
+
 _QUICK = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\Z")
 _ESCAPE = re.compile(r"\\([0-9]{3}|[\x21-\x2f\x3a-\x7e])")
 #: The dot, and the full stops that RFC 3490, section 3.1, reads as one.

@@ -47,6 +47,18 @@ def read_datagram(ethertype: int, packet: bytes) -> Datagram | str:
         return "truncated"
 
 
+def unfragmented(datagram: Datagram, payload: bytes) -> Datagram:
+    """Make the whole datagram of one of its fragments and the payload of all of them.
+
+    The first octets of the payload may be further extension headers (RFC 8200, section 4.5).
+    """
+    try:
+        protocol, position = _skip_headers(datagram.protocol, payload, 0)
+    except struct.error:
+        protocol, position = datagram.protocol, 0
+    return datagram._replace(protocol=protocol, payload=payload[position:], fragment=None)
+
+
 def _read_ipv4(packet: bytes) -> Datagram | str:
     """RFC 791, section 3.1. A total length of 0 is left by segmentation offload: take it all."""
     version_ihl, length, identification, flags, protocol, src, dst = _ipv4(packet)
@@ -66,23 +78,29 @@ def _read_ipv6(packet: bytes) -> Datagram | str:
     if packet[0] >> 4 != 6:
         return "malformed"
     end = 40 + length if length else len(packet)
-    position = 40
+    cut = end > len(packet)
     fragment = None
-    while fragment is None or fragment.offset == 0:
-        if position >= end and (protocol in _EXTENSIONS or protocol == _FRAGMENT):
-            return "malformed"
-        if protocol in _EXTENSIONS:
-            protocol, words = struct.unpack_from(">BB", packet, position)
-            position += 8 + 8 * words
-        elif protocol == _AUTHENTICATION:
-            protocol, words = struct.unpack_from(">BB", packet, position)
-            position += 8 + 4 * words
-        elif protocol == _FRAGMENT and fragment is None:
+    position = 40
+    try:
+        protocol, position = _skip_headers(protocol, packet, position)
+        while protocol == _FRAGMENT and fragment is None:
             protocol, offset, identification = struct.unpack_from(">BxHI", packet, position)
             position += 8
-            if offset & 0xFFF9:  # an atomic fragment (RFC 6946) is a whole datagram
+            if offset & 0xFFF9:
                 fragment = Fragment(identification, offset & 0xFFF8, bool(offset & 1))
-                break
-        else:
-            break
-    return Datagram(src, dst, protocol, packet[position:end], end > len(packet), fragment)
+            else:  # an atomic fragment (RFC 6946) is a whole datagram
+                protocol, position = _skip_headers(protocol, packet, position)
+    except struct.error:
+        return "truncated" if cut else "malformed"
+    if position > end:
+        return "malformed"
+    return Datagram(src, dst, protocol, packet[position:end], cut, fragment)
+
+
+def _skip_headers(protocol: int, packet: bytes, position: int) -> tuple[int, int]:
+    """Skip extension headers; what they are followed by and where, or struct.error."""
+    while protocol in _EXTENSIONS or protocol == _AUTHENTICATION:
+        unit = 4 if protocol == _AUTHENTICATION else 8
+        protocol, units = struct.unpack_from(">BB", packet, position)
+        position += 8 + unit * units
+    return protocol, position

@@ -1,4 +1,4 @@
-"""Tunnel headers to the packet inside: GRE and ERSPAN, MPLS, VXLAN, Geneve.
+"""Tunnel headers to the packet inside: GRE, ERSPAN, MPLS, VXLAN, Geneve, GTP, Teredo.
 
 Opened here rather than by scapy: a mirror port that delivers everything inside a tunnel must keep
 up, and must work where scapy is not installed.
@@ -6,7 +6,7 @@ up, and must work where scapy is not installed.
 
 from __future__ import annotations
 
-from dnsqmon.decode.link import Packet, bare_ip, ethernet, ethertype_at, ppp
+from dnsqmon.decode.link import IPV6, Packet, bare_ip, ethernet, ethertype_at, ppp
 
 GRE = 47
 #: IP protocols that carry an IP packet as it is: IP in IP (RFC 2003), IPv6 in IP (RFC 4213).
@@ -67,5 +67,33 @@ def mpls(packet: bytes) -> Packet | None:
     return None
 
 
-#: UDP destination ports, as on the wire, of VXLAN (RFC 7348) and Geneve (RFC 8926).
-IN_UDP = {(4789).to_bytes(2, "big"): vxlan, (6081).to_bytes(2, "big"): geneve}
+def gtp(payload: bytes) -> Packet | None:
+    """Strip the header of a GTP-U packet (3GPP TS 29.281, section 5); None for its signalling."""
+    if len(payload) < 8 or payload[0] & 0xF0 != 0x30 or payload[1] != 255:
+        return None
+    start = 8
+    if payload[0] & 7:  # sequence number, N-PDU number, type of the first extension header
+        start = 12
+        while payload[start - 1 : start] > b"\0":
+            start += max(4, 4 * int.from_bytes(payload[start : start + 1], "big"))
+    return bare_ip(payload[start:])
+
+
+def teredo(payload: bytes) -> Packet | None:
+    """Strip the authentication and origin indications of Teredo (RFC 4380, section 5.1.1)."""
+    if payload[:2] == b"\0\1":
+        payload = payload[13 + sum(payload[2:4]) :]
+    if payload[:2] == b"\0\0":
+        payload = payload[8:]
+    packet = bare_ip(payload)
+    return packet if packet[0] == IPV6 else None
+
+
+#: UDP destination ports, as on the wire, and what opens them: VXLAN (RFC 7348, and the port Linux
+#: had before), Geneve (RFC 8926), GTP-U, GRE in UDP (RFC 8086), Teredo.
+IN_UDP = {
+    port.to_bytes(2, "big"): open_tunnel
+    for port, open_tunnel in {
+        4789: vxlan, 8472: vxlan, 6081: geneve, 2152: gtp, 4754: gre, 3544: teredo,
+    }.items()
+}  # fmt: skip

@@ -1,0 +1,44 @@
+# The two commands of the README are `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test test-python lint bench bench-live package clean
+
+demo: $(READY)
+	@rm -rf demo && mkdir demo
+	$(BIN)/dnsqmon -r tests/data/demo.pcap -d --watchlist lookups/dnsqmon_watchlist.csv \
+	    --commonlist lookups/dnsqmon_commonlist.csv | sed -n '1,12p;$$p'
+	$(BIN)/dnsqmon -r tests/data/demo.pcap -w sql -f demo/queries.db --stats \
+	    --watchlist lookups/dnsqmon_watchlist.csv --commonlist lookups/dnsqmon_commonlist.csv
+	$(BIN)/dnsqmon report demo/queries.db
+
+# The suite runs on this Python and on the oldest and the newest that Splunk ships.
+test: $(READY)
+	$(BIN)/pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pytest
+	tests/on_pythons.sh 3.9 3.13
+
+lint: $(READY)
+	$(BIN)/pip install --quiet --editable '.[lint]'
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python tests/bench/offline.py
+
+bench-live: $(READY)
+	$(BIN)/python tests/bench/live.py
+
+package: $(READY)
+	$(BIN)/python package/build.py
+
+clean:
+	rm -rf $(VENV) .venv-3.* build dist demo .cache bin/*.egg-info
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
