@@ -32,7 +32,7 @@ def main() -> None:
     capture = CACHE / f"{arguments.frames}.pcap"
     if not capture.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        generate.write(str(capture), arguments.frames, 1)
+        generate.write(capture, arguments.frames, 1)
     with tempfile.TemporaryDirectory() as scratch:
         commands = {
             name: command

@@ -40,14 +40,13 @@ def ethertype_at(frame: bytes, position: int) -> Packet:
     while ethertype in VLAN_TAGS:
         position += 4
         ethertype = int.from_bytes(frame[position : position + 2], "big")
-    if ethertype <= _MAX_LENGTH:
-        return _snap(frame[position + 2 :])
-    return ethertype, frame[position + 2 :]
+    packet = frame[position + 2 :]
+    return _snap(packet) if ethertype <= _MAX_LENGTH else (ethertype, packet)
 
 
 def _snap(packet: bytes) -> Packet:
-    """Strip an LLC and a SNAP header (RFC 1042)."""
-    return ethertype_at(packet, 6) if packet.startswith(_SNAP) else (0, b"")
+    """Strip an LLC and a SNAP header."""
+    return (int.from_bytes(packet[6:8], "big"), packet[8:]) if packet[:6] == _SNAP else (0, b"")
 
 
 def ppp(frame: bytes) -> Packet:

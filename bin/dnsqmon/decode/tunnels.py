@@ -74,7 +74,7 @@ def gtp(payload: bytes) -> Packet | None:
     start = 8
     if payload[0] & 7:  # sequence number, N-PDU number, type of the first extension header
         start = 12
-        while payload[start - 1 : start] > b"\0":
+        while payload[0] & 4 and payload[start - 1 : start] > b"\0":
             start += max(4, 4 * int.from_bytes(payload[start : start + 1], "big"))
     return bare_ip(payload[start:])
 
