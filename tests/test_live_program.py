@@ -285,3 +285,33 @@ def test_the_account_is_shown_on_demand(ends: tuple[Namespace, Namespace], tmp_p
     text = server.run("curl", "-s", "http://127.0.0.1:9153/metrics").stdout
     assert "dnsqmon_captured_packets_total 1\n" in text
     program.stop()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("-i", "eth77"), "--interface eth77: there is no such interface"),
+        (("-i", "any", "-i", "lo"), "--interface any already watches every interface"),
+        (("--filter", "udp port"), "--filter 'udp port': "),
+        (("--user", "nosuchuser"), "--user nosuchuser: there is no such user"),
+        (("--engine", "scapy", "-i", "eth77"), "--engine scapy --interface eth77: "),
+        (("--stats-file", "/nowhere/stats"), "--stats-file /nowhere/stats: cannot write"),
+        (("--metrics", "9153"), "--metrics 9153: give ADDRESS:PORT"),
+        (("--ring-size", "0"), "--ring-size 0: give a whole number from 1"),
+        (("-f", "/nowhere/queries.csv", "-w", "csv"), "/nowhere/queries.csv: cannot write"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_one_line(
+    arguments: tuple[str, ...], sentence: str
+) -> None:
+    """A mistake ends the program with exit code 2 and a line that names the setting."""
+    need_root()
+    given = arguments if "-i" in arguments else ("-i", "lo", *arguments)
+    given = given if "--user" in given else (*given, "--user", "root")
+    done = subprocess.run(
+        [sys.executable, "-m", "dnsqmon", "-d", *given],
+        env=ENVIRONMENT, check=False, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert sentence in done.stderr

@@ -1,0 +1,98 @@
+"""The account as Prometheus text over HTTP."""
+
+from __future__ import annotations
+
+import socket
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dnsqmon.errors import ConfigError
+from dnsqmon.metrics import MetricsServer, exposition
+from needs import missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ACCOUNT: dict[str, Any] = {
+    "time": 1772438400.5,
+    "captured": 12,
+    "lost": {"kernel_dropped": 2},
+    "packets": 10,
+    "pipelined": 1,
+    "records": 6,
+    "refused": {"response": 4},
+    "held": 1,
+    "adds_up": True,
+    "sinks": {"csv": {"written": 5, "waiting": 1, "lost_write_error": 0}},
+    "inlet": {"first_seen_domains": 3, "first_seen_evicted": 0},
+}
+
+
+@pytest.fixture(name="server")
+def _server() -> Iterator[MetricsServer]:
+    server = MetricsServer(("127.0.0.1", 0), lambda: ACCOUNT)
+    yield server
+    server.close()
+
+
+def _get(server: MetricsServer, path: str) -> tuple[int, str | None, str]:
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    result = answer.status, answer.getheader("Content-Type"), answer.read().decode()
+    connection.close()
+    return result
+
+
+def test_each_number_of_the_account_is_a_sample() -> None:
+    """Counters end in _total, what goes up and down is a gauge, reasons and sinks are labels."""
+    lines = "".join(exposition(ACCOUNT)).splitlines()
+    assert [line for line in lines if not line.startswith("#")] == [
+        "dnsqmon_captured_packets_total 12",
+        "dnsqmon_inspected_packets_total 10",
+        "dnsqmon_pipelined_messages_total 1",
+        "dnsqmon_records_total 6",
+        "dnsqmon_held_packets 1",
+        'dnsqmon_lost_packets_total{reason="kernel_dropped"} 2',
+        'dnsqmon_refused_packets_total{reason="response"} 4',
+        'dnsqmon_sink_records_total{sink="csv",outcome="written"} 5',
+        'dnsqmon_sink_records_total{sink="csv",outcome="lost_write_error"} 0',
+        'dnsqmon_sink_waiting_records{sink="csv"} 1',
+        "dnsqmon_first_seen_domains 3",
+        "dnsqmon_first_seen_evicted_total 0",
+    ]
+    kinds = [line.split()[2:] for line in lines if line.startswith("# TYPE")]
+    assert all((kind == "counter") == name.endswith("_total") for name, kind in kinds)
+    assert sum(line.startswith("# HELP") for line in lines) == len(kinds)
+
+
+def test_prometheus_own_parser_reads_it() -> None:
+    """What is served is what Prometheus's client library understands."""
+    try:
+        from prometheus_client import parser  # noqa: PLC0415 - tests pass without it, but not CI
+    except ImportError:
+        missing("the Python package prometheus-client")
+    families = list(parser.text_string_to_metric_families("".join(exposition(ACCOUNT))))
+    samples = [sample for family in families for sample in family.samples]
+    assert len(samples) == 12
+    assert {sample.labels["reason"] for sample in samples if "reason" in sample.labels} == {
+        "kernel_dropped", "response",
+    }  # fmt: skip
+
+
+def test_metrics_are_served_at_one_path(server: MetricsServer) -> None:
+    """GET /metrics answers with the account of now, any other path with 404."""
+    status, kind, body = _get(server, "/metrics")
+    assert (status, kind) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert body == "".join(exposition(ACCOUNT))
+    assert _get(server, "/")[0] == 404
+
+
+def test_an_address_that_is_taken_is_refused() -> None:
+    """The setting and the address are named."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"--metrics 127.0.0.1:{port}: cannot listen"):
+            MetricsServer(("127.0.0.1", port), lambda: ACCOUNT)
