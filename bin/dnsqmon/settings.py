@@ -185,21 +185,21 @@ class Settings:
         False, "--utc", splunk=True, help="Write dates and times in UTC instead of local time."
     )
     engine: str = setting(
-        "auto", "--engine", metavar="<auto|native|scapy>", choices=("auto", "native", "scapy"),
+        "auto", "--engine", metavar="<auto|native|scapy>", choices=("auto", "native", "scapy"), splunk=True,
         help="What captures: native needs Linux; scapy knows other systems and links "
         "(default: auto, which is native on Linux).",
     )  # fmt: skip
     filter: str | None = setting(
-        None, "--filter", metavar="<expression>",
+        None, "--filter", metavar="<expression>", splunk=True,
         help="Capture what this pcap-filter expression accepts, instead of UDP and TCP on "
         "--ports; needs libpcap.",
     )  # fmt: skip
     no_promiscuous: bool = setting(
-        False, "--no-promiscuous",
+        False, "--no-promiscuous", splunk=True,
         help="Capture only what the interface is meant to receive or sends.",
     )  # fmt: skip
     ring_size: int = setting(
-        64, "--ring-size", metavar="<megabytes>", parse=whole(1, 16384),
+        64, "--ring-size", metavar="<megabytes>", parse=whole(1, 16384), splunk=True,
         help="Memory for packets that wait to be inspected, for each interface.",
     )  # fmt: skip
     block_time: int = setting(
