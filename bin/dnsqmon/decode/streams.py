@@ -13,6 +13,8 @@ MAX_FLOWS = 8192
 MAX_OCTETS = 16 << 20
 #: Segments that may wait for an earlier one before the earlier one is given up.
 MAX_OUT_OF_ORDER = 16
+#: Octets off what is expected from which a segment belongs to another connection, unseen so far.
+MAX_DISTANCE = 1 << 24
 
 FIN, SYN, RST = 1, 2, 4
 _HEADER = 12
@@ -46,8 +48,13 @@ class Streams:
         self._streams: OrderedDict[Flow, _Stream] = OrderedDict()
         self._octets = 0
 
-    def add(self, flow: Flow, sequence: int, flags: int, data: bytes) -> list[bytes] | str | None:
+    def add(
+        self, flow: Flow, sequence: int, flags: int, data: bytes, *, to_client: bool = False
+    ) -> list[bytes] | str | None:
         """Take a segment; give the messages that it completes.
+
+        With `to_client` a direction that begins with a response is taken to carry nothing else. A
+        client is not: it could hide its queries behind one response of its own making.
 
         Gives a reason of `counters.REASONS` where it is of no use, and None where it was counted
         as held. A segment that completes messages is for the caller to count.
@@ -58,8 +65,9 @@ class Streams:
             self._open(flow, sequence)
         outcome: list[bytes] | str | None = "tcp_empty"
         if data:
-            outcome = self._take(flow, sequence, data)
-        if flags & (FIN | RST):
+            outcome = self._take(flow, sequence, data, to_client=to_client)
+        stream = self._streams.get(flow)
+        if stream and flags & (FIN | RST) and (flags & RST or not stream.early):
             self._close(flow)
         return outcome
 
@@ -69,7 +77,7 @@ class Streams:
             self._close(next(iter(self._streams)))
 
     def _open(self, flow: Flow, sequence: int) -> _Stream:
-        while len(self._streams) >= MAX_FLOWS or (self._streams and self._octets > MAX_OCTETS):
+        while len(self._streams) >= MAX_FLOWS:
             self._close(next(iter(self._streams)))
         stream = self._streams[flow] = _Stream(sequence)
         return stream
@@ -80,43 +88,60 @@ class Streams:
             self._give_up(stream)
 
     def _give_up(self, stream: _Stream) -> None:
-        """Count the frames that wait as lost, and forget their octets."""
-        frames = stream.frames + len(stream.early)
-        self._counters.held -= frames
-        self._counters.reasons["tcp_lost"] += frames
-        self._octets -= len(stream.data) + sum(map(len, stream.early.values()))
-        stream.frames = 0
-        stream.data.clear()
+        """Count all frames that wait as lost, and forget their octets."""
+        self._settle(stream, "tcp_lost")
+        self._counters.held -= len(stream.early)
+        self._counters.reasons["tcp_lost"] += len(stream.early)
+        self._octets -= sum(map(len, stream.early.values()))
         stream.early.clear()
 
-    def _take(self, flow: Flow, sequence: int, data: bytes) -> list[bytes] | str | None:
+    def _take(
+        self, flow: Flow, sequence: int, data: bytes, *, to_client: bool
+    ) -> list[bytes] | str | None:
         """Put the segment in its place and read on from there."""
-        stream = self._streams.get(flow) or self._open(flow, sequence)
+        while self._octets > MAX_OCTETS:
+            self._close(next(iter(self._streams)))
+        stream = self._streams.get(flow)
+        if stream and abs(_distance(stream.next_sequence, sequence)) > MAX_DISTANCE:
+            self._close(flow)
+            stream = None
+        stream = stream or self._open(flow, sequence)
         self._streams.move_to_end(flow)
-        ahead = (sequence - stream.next_sequence) & 0xFFFFFFFF
-        if ahead >= 1 << 31:  # it begins before what is expected: seen already, at least in part
-            data = data[(1 << 32) - ahead :]
+        ahead = _distance(stream.next_sequence, sequence)
+        if ahead < 0:  # it begins before what is expected: seen already, at least in part
+            data = data[-ahead:]
             if not data:
                 return "tcp_repeated"
-        elif ahead and not stream.responses:
-            if len(stream.early) < MAX_OUT_OF_ORDER:
-                return self._wait(stream, sequence, data)
-            self._give_up(stream)  # the segment between was not captured: go on from here
+        elif ahead and stream.responses:
             stream.next_sequence = sequence
         elif ahead:
-            stream.next_sequence = sequence
-        return self._read(flow, stream, data)
+            if sequence in stream.early:
+                return "tcp_repeated"
+            self._wait(stream, sequence, data)
+            if len(stream.early) <= MAX_OUT_OF_ORDER:
+                return None
+            data = self._skip_gap(stream)
+        return self._read(flow, stream, data, to_client=to_client)
 
-    def _wait(self, stream: _Stream, sequence: int, data: bytes) -> str | None:
+    def _wait(self, stream: _Stream, sequence: int, data: bytes) -> None:
         """Keep a segment that came before its turn."""
-        if sequence in stream.early:
-            return "tcp_repeated"
         stream.early[sequence] = data
         self._octets += len(data)
         self._counters.held += 1
-        return None
 
-    def _read(self, flow: Flow, stream: _Stream, data: bytes) -> list[bytes] | str | None:
+    def _skip_gap(self, stream: _Stream) -> bytes:
+        """Give up the segment that was not captured; take the nearest of those that wait."""
+        self._settle(stream, "tcp_lost")
+        nearest = min(stream.early, key=lambda early: _distance(stream.next_sequence, early))
+        stream.next_sequence = nearest
+        data = stream.early.pop(nearest)
+        self._octets -= len(data)
+        self._counters.held -= 1  # as many frames wait as before: this very one stands for it
+        return data
+
+    def _read(
+        self, flow: Flow, stream: _Stream, data: bytes, *, to_client: bool
+    ) -> list[bytes] | str | None:
         """Append the segment in its turn, and those that waited for it; cut messages off."""
         self._append(stream, data)
         stream.frames += 1
@@ -126,9 +151,11 @@ class Streams:
             self._octets -= len(data)
             self._append(stream, data)
             stream.frames += 1
-        if stream.responses or _is_response(stream.data):
+        if stream.responses or (to_client and _is_response(stream.data)):
             stream.responses = True
-            return self._settle(stream, "response")
+            self._settle(stream, "response")
+            self._counters.reasons["response"] -= 1  # this very frame is for the caller to count
+            return "response"
         messages = self._cut(stream)
         if messages is None:
             self._close(flow)
@@ -146,14 +173,13 @@ class Streams:
         stream.next_sequence = (stream.next_sequence + len(data)) & 0xFFFFFFFF
         self._octets += len(data)
 
-    def _settle(self, stream: _Stream, reason: str) -> str:
-        """Count all frames that wait under `reason`, the last of them by way of the caller."""
+    def _settle(self, stream: _Stream, reason: str) -> None:
+        """Count all frames whose octets wait in `data` under `reason`, and forget the octets."""
         self._counters.held -= stream.frames
-        self._counters.reasons[reason] += stream.frames - 1
+        self._counters.reasons[reason] += stream.frames
         self._octets -= len(stream.data)
         stream.frames = 0
         stream.data.clear()
-        return reason
 
     def _cut(self, stream: _Stream) -> list[bytes] | None:
         """Cut whole messages off the front; None where what is there cannot be DNS."""
@@ -171,6 +197,11 @@ class Streams:
             del data[:end]
             self._octets -= end
         return messages
+
+
+def _distance(expected: int, sequence: int) -> int:
+    """Octets from `expected` on to `sequence`, modulo 2^32; negative where it lies before."""
+    return ((sequence - expected + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
 
 
 def _is_response(data: bytearray) -> bool:
