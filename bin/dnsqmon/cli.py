@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib
 import json
 import logging
 import os
@@ -14,10 +15,9 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-from dnsqmon import __version__, list_import, privileges, report
+from dnsqmon import __version__, privileges
 from dnsqmon.assemble import assemble, file_name
 from dnsqmon.errors import ClosedOutputError, ConfigError, DnsqmonError
-from dnsqmon.metrics import MetricsServer
 from dnsqmon.reports import Reports
 from dnsqmon.settings import Settings, check_sinks, check_sources, read_settings, table
 from dnsqmon.statistics import account, as_text
@@ -36,6 +36,9 @@ _EPILOG = (
     "wrote; `dnsqmon lists import` makes lists of published rankings and feeds."
 )
 
+#: Commands beside the monitor itself; imported only when called, for a quick start.
+_COMMANDS = {"report": "dnsqmon.report", "lists import": "dnsqmon.list_import"}
+
 log = logging.getLogger("dnsqmon")
 
 
@@ -44,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _log_to_stderr()
     try:
-        if arguments[:1] == ["report"]:
-            return _command(report, "report", arguments[1:])
-        if arguments[:2] == ["lists", "import"]:
-            return _command(list_import, "lists import", arguments[2:])
+        for name, module in _COMMANDS.items():
+            words = name.split()
+            if arguments[: len(words)] == words:
+                return _command(name, module, arguments[len(words) :])
         return _monitor(_settings(arguments))
     except ConfigError as error:
         log.error("%s", error)  # noqa: TRY400 - the sentence is for the user, the place is not
@@ -63,8 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _let_go_of_output()
 
 
-def _command(module: Any, name: str, arguments: list[str]) -> int:  # noqa: ANN401 - two modules
+def _command(name: str, module_name: str, arguments: list[str]) -> int:
     """Run one of the other commands, each of which is a module with configure() and run()."""
+    module = importlib.import_module(module_name)
     parser = argparse.ArgumentParser(prog=f"dnsqmon {name}", description=module.__doc__)
     module.configure(parser)
     code: int = module.run(parser.parse_args(arguments))
@@ -151,6 +155,8 @@ def _monitor(settings: Settings) -> int:
     reports = Reports(pipeline, settings.time, settings.stats_file)
     _handle_signals(pipeline, reports)
     if settings.metrics:
+        from dnsqmon.metrics import MetricsServer  # noqa: PLC0415 - it costs a tenth of the start
+
         MetricsServer(settings.metrics, lambda: reports.latest)
 
     def between() -> None:

@@ -52,6 +52,14 @@ def _commands(capture: Path, scratch: Path) -> dict[str, list[str]]:
         f"--{name}list={ROOT}/lookups/dnsqmon_{name}list.csv"
         for name in ("watch", "common", "server")
     ]
+    # tshark and tcpdump print other things than a query: tshark is made to print just that.
+    fields = (
+        "frame.time_epoch ip.src ipv6.src udp.srcport ip.dst ipv6.dst udp.dstport dns.qry.type "
+        "dns.qry.name"
+    )
+    queries = ["-Y", "dns.flags.response == 0", "-T", "fields"]
+    for field in fields.split():
+        queries += ["-e", field]
     dnsqmon = [sys.executable, "-m", "dnsqmon", "-r", str(capture)]
     return {
         "dnsqmon -w csv": [*dnsqmon, "-w", "csv", "-f", str(scratch / "queries.csv"), *lists],
@@ -60,7 +68,7 @@ def _commands(capture: Path, scratch: Path) -> dict[str, list[str]]:
         "tcpdump -nr": ["tcpdump", "-nr", str(capture)],
         "dnscap -g": ["dnscap", "-r", str(capture), "-g"],
         "passivedns": ["passivedns", "-r", str(capture), "-l", str(scratch / "passivedns.log")],
-        "tshark -r": ["tshark", "-n", "-r", str(capture)],
+        "tshark -r": ["tshark", "-n", "-r", str(capture), *queries],
     }
 
 
@@ -81,8 +89,7 @@ def _run(command: list[str]) -> tuple[float, int]:
 def _show(runs: dict[str, list[tuple[float, int]]], frames: int) -> None:
     """Print one line a program."""
     medians = {
-        name: statistics.median(seconds for seconds, _ in figures)
-        for name, figures in runs.items()
+        name: statistics.median(seconds for seconds, _ in figures) for name, figures in runs.items()
     }
     base = medians.get("tcpdump -nr")
     sys.stdout.write(f"Python {sys.version.split()[0]}, {frames:,} frames, median of runs\n")

@@ -115,12 +115,7 @@ class Decoder:
                     end = network_at + 40 + length
                 else:
                     plain = False
-                if (
-                    plain
-                    and protocol == 17
-                    and (dst_port in ports or src_port in ports)
-                    and end <= len(frame)
-                ):
+                if plain and protocol == 17 and (dst_port in ports or src_port in ports):
                     if flags & 0x8000 and position <= end:
                         responses += 1
                         continue
@@ -133,9 +128,10 @@ class Decoder:
                         octets = frame[position]
                     if (
                         questions
-                        and not flags & 0x7800
+                        and flags < 0x0800
                         and position - start < 254
                         and position + 5 <= end
+                        and position + 5 <= len(frame)
                     ):
                         domain = frame[start:position].translate(name_text).decode("ascii")
                         if domain.count(".") == labels - 1:
@@ -240,7 +236,10 @@ class Decoder:
         if header < 20 or (header > len(payload) and not datagram.cut):
             return "malformed"
         flow = (datagram.src, src_port, datagram.dst, dst_port)
-        messages = self._streams.add(flow, sequence, payload[13], payload[header:])
+        to_client = dst_port not in self._ports
+        messages = self._streams.add(
+            flow, sequence, payload[13], payload[header:], to_client=to_client
+        )
         if not isinstance(messages, list):
             return messages
         self._counters.pipelined += len(messages) - 1
