@@ -110,7 +110,7 @@ class App:
         if props["SHOULD_LINEMERGE"] != "false":
             reason = "line merging is not done here"
             raise ValueError(reason)
-        text = data.decode(props["CHARSET"])
+        text = data.decode(props.get("CHARSET", "UTF-8"))
         events = []
         for line in _broken(text, props["LINE_BREAKER"]):
             raw = line.encode()[: int(props["TRUNCATE"])].decode(errors="ignore")

@@ -185,7 +185,8 @@ class Settings:
         False, "--utc", splunk=True, help="Write dates and times in UTC instead of local time."
     )
     engine: str = setting(
-        "auto", "--engine", metavar="<auto|native|scapy>", choices=("auto", "native", "scapy"), splunk=True,
+        "auto", "--engine", metavar="<auto|native|scapy>", choices=("auto", "native", "scapy"),
+        splunk=True,
         help="What captures: native needs Linux; scapy knows other systems and links "
         "(default: auto, which is native on Linux).",
     )  # fmt: skip

@@ -7,7 +7,6 @@ import hashlib
 import io
 import logging
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from dnsqmon import __version__
 from dnsqmon.assemble import assemble, make_sensor
 from dnsqmon.checkpoint import Checkpoint
 from dnsqmon.counters import Counters
-from dnsqmon.errors import ConfigError, SinkError, SourceError
+from dnsqmon.errors import ConfigError, SourceError
 from dnsqmon.settings import Settings, check_sources, read_settings, table
 from dnsqmon.sinks.splunk import SplunkSink
 from dnsqmon.splunk_statistics import SplunkStatistics
@@ -115,9 +114,10 @@ class SplunkInput:
                 self._read(settings, Path(settings.read))
             else:
                 self._follow(settings)
-        finally:
-            with suppress(SinkError):
-                self._statistics.write()
+        except SourceError:
+            self._statistics.write()
+            raise
+        self._statistics.write()
         log.info("ended")
 
     def stop(self) -> None:
