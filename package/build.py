@@ -102,6 +102,7 @@ def stage(target: Path, *, with_scapy: bool = False) -> None:
     if with_scapy:
         install("requirements-scapy.txt", (*SCAPY, *LIBRARIES[-2:]), target / "lib")
         cut_dns_resolve(target / "lib/scapy/layers/dns.py")
+        copy(ROOT / "package/scapy_all.py", target / "lib/scapy/all.py")
 
 
 def copy(source: Path, target: Path) -> None:

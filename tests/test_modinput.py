@@ -539,14 +539,20 @@ def test_log_is_one_for_internal(modinput: Input, captures: Path) -> None:
 # Live
 
 
-def test_live_capture_until_sigterm(modinput: Input) -> None:
+@pytest.mark.parametrize("engine", ["native", "scapy"])
+def test_live_capture_until_sigterm(
+    modinput: Input, engine: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """A live input writes what it sees, statistics as often as asked, and ends on SIGTERM."""
     need_root()
     need("ip")
     from namespaces import namespace  # noqa: PLC0415 - it needs Linux
 
+    if engine == "scapy":
+        app = staged.app(tmp_path_factory.getbasetemp(), with_scapy=True)
+        modinput = Input(app, modinput.command[0], modinput.folder)
     with namespace() as net:
-        values = {"interface": "lo", "statistics_interval": "1", "node_name": "s1"}
+        values = {"interface": "lo", "statistics_interval": "1", "engine": engine}
         inside = ("ip", "netns", "exec", net.name)
         with modinput.started(modinput.xml(values), *inside) as process:
             frame = craft.ethernet(
