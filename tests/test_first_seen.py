@@ -215,7 +215,7 @@ def test_locked_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A state that another program holds is refused at the start; later it is tried again."""
     connect = sqlite3.connect
 
-    def impatient(path: str, *, check_same_thread: bool, **_: object) -> sqlite3.Connection:
+    def impatient(path: str, *, check_same_thread: bool = True, **_: object) -> sqlite3.Connection:
         return connect(path, timeout=0, check_same_thread=check_same_thread)
 
     monkeypatch.setattr(sqlite3, "connect", impatient)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 FIX = "; name a YAML file that can be read"
+START = f"invalid start byte{FIX}"
 
 
 def refusal(path: Path, what: str) -> str:
@@ -41,8 +42,7 @@ def refusal(path: Path, what: str) -> str:
         ),
         (
             b"a: \xff\n",
-            "--config x.yaml: 'utf-8' codec can't decode byte 0xff in position 3: invalid start byte"
-            + FIX,
+            f"--config x.yaml: 'utf-8' codec can't decode byte 0xff in position 3: {START}",
         ),
     ],
 )
