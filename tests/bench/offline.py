@@ -1,4 +1,4 @@
-"""Prints how fast captures are read, beside tcpdump, dnscap, passivedns and tshark in one run.
+"""Prints how fast captures are read, beside tcpdump, dnscap, passivedns and tshark.
 
 `make bench`, or `python tests/bench/offline.py [--frames N] [--runs N]`. Each program reads the same
 capture and writes text, in turn, `runs` times; the table gives the median, and the ratio to
