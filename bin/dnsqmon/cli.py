@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from dnsqmon import __version__, privileges
 from dnsqmon.assemble import assemble, file_name
@@ -141,9 +141,6 @@ def _read_config(path: str) -> dict[str, object]:
 
 def _monitor(settings: Settings) -> int:
     """Run the sensor until its source ends or a signal ends it."""
-    # Lines for people do not mix with JSON lines, nor with what a pipe makes of standard error.
-    to_people = sys.stdout if settings.json != "-" else sys.stderr
-    out = to_people if settings.json != "-" or sys.stderr.isatty() else None
     progress = _Progress(enabled=bool(settings.read) and not settings.display)
     pipeline = assemble(
         settings,
@@ -151,7 +148,7 @@ def _monitor(settings: Settings) -> int:
         on_progress=progress.show,
         once_open=lambda: privileges.drop(settings.user) if settings.interface else None,
     )
-    status = Status(pipeline, out, settings.time, file_name(settings))
+    status = Status(pipeline, _for_people(settings), settings.time, file_name(settings))
     reports = Reports(pipeline, settings.time, settings.stats_file)
     _handle_signals(pipeline, reports)
     if settings.metrics:
@@ -182,6 +179,13 @@ def _monitor(settings: Settings) -> int:
             sys.stderr.write("\n".join(lines) + "\n")
     status.show("read" if settings.read else "received")
     return 0
+
+
+def _for_people(settings: Settings) -> TextIO | None:
+    """Choose where status lines go: never among JSON lines, which they leave for a terminal."""
+    if settings.json != "-":
+        return sys.stdout
+    return sys.stderr if sys.stderr.isatty() else None
 
 
 class _Progress:
