@@ -39,7 +39,7 @@ from dnsqmon.counters import Counters
 from dnsqmon.decode.decoder import Decoder
 from dnsqmon.errors import ConfigError
 from dnsqmon.record import FrameBatch
-from dnsqmon.sources.bpf import EXTENSION_HEADERS, TAGS, port_filter, without_echo
+from dnsqmon.sources.bpf import EXTENSION_HEADERS, TAGS, port_filter
 from dnsqmon.sources.capture_file import CaptureFile
 from dnsqmon.sources.ring import Ring
 from namespaces import veth_pair
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from namespaces import Namespace
 
 SNAP = 65535
-TUNNELS = (b"\x12\xb5", b"\x17\xc1")  # UDP ports 4789, 6081
 LONGEST = 9014  # the MTU of the test's interfaces, and an Ethernet header
 
 QUERY = dns_query("www.example.com")
@@ -171,7 +170,7 @@ def _accepted(
     near, far = wire
 
     def listen() -> Ring:
-        ring = Ring(without_echo(program), 64, 10, once=False)
+        ring = Ring(program, 64, 10, once=False)
         ring.bind(socket.if_nametoindex("eth0"))
         return ring
 
@@ -249,17 +248,20 @@ def _no_query_was_rejected(frames: Sequence[bytes], passed: Sequence[bytes]) -> 
 
 
 def _is_tunnel(frame: bytes) -> bool:
-    """Say whether a frame is MPLS, PPPoE, or IP that carries IP, GRE, VXLAN or Geneve."""
+    """Say whether a frame is MPLS, PPPoE, or IP that carries IP, GRE or UDP of another port."""
     rest = frame[12:]
     while rest[:2] in (b"\x81\x00", b"\x88\xa8"):
         rest = rest[4:]
     ether_type, packet = rest[:2], rest[2:]
     if ether_type == b"\x08\x00":
-        transport = packet[4 * (packet[0] & 15) :]
-        return packet[9] in (4, 41, 47) or (packet[9] == UDP and transport[2:4] in TUNNELS)
-    if ether_type == b"\x86\xdd":
-        return packet[6] in (4, 41, 47) or (packet[6] == UDP and packet[42:44] in TUNNELS)
-    return ether_type in (b"\x88\x47", b"\x88\x48", b"\x88\x64")
+        protocol, ports = packet[9], packet[4 * (packet[0] & 15) :][:4]
+    elif ether_type == b"\x86\xdd":
+        protocol, ports = packet[6], packet[40:44]
+    else:
+        return ether_type in (b"\x88\x47", b"\x88\x48", b"\x88\x64")
+    return protocol in (4, 41, 47) or (
+        protocol == UDP and b"\x00\x35" not in (ports[:2], ports[2:])
+    )
 
 
 def test_several_ports(wire: tuple[Namespace, Namespace]) -> None:

@@ -301,6 +301,23 @@ def test_filter_replaces_the_ports() -> None:
         assert _payloads(capture.packets()) == _numbered(1, 1)
 
 
+@pytest.mark.parametrize("expression", [None, "udp port 53"])
+def test_what_the_filter_keeps_out_is_counted(expression: str | None) -> None:
+    """Each packet of the interface is either captured or counted as filtered."""
+    with veth_pair() as (client, server):
+        server.run("sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=1")
+        client.run("sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=1")
+        program = compile_filter(expression, 65535) if expression else None
+        capture = Capture(server, "eth0", program=program)
+        packets = [
+            ethernet(ipv4("192.0.2.1", "192.0.2.2", UDP, udp(4242, port, QUERY)))
+            for port in (53, 54, 53, 55)
+        ]
+        client.send_frames("eth0", packets * 1000)
+        assert len(capture.stop()) == 2000
+        assert capture.source.filtered() == 2000
+
+
 def test_an_expression_that_libpcap_refuses() -> None:
     """The reason is libpcap's own."""
     with pytest.raises(ConfigError, match=r"--filter 'udp port': .*syntax error"):

@@ -100,6 +100,14 @@ def without_echo(program: Iterable[Instruction]) -> list[Instruction]:
     ]
 
 
+def inverse(program: Iterable[Instruction]) -> list[Instruction]:
+    """Accept one octet of what the program rejects, and reject what it accepts."""
+    return [
+        step._replace(operand=int(step.operand == 0)) if step.code == _RETURN else step
+        for step in program
+    ]
+
+
 def by_link(ethernet: Sequence[Instruction], other: Sequence[Instruction]) -> list[Instruction]:
     """Join two programs: one for frames with an Ethernet header, one for packets without any."""
     first, second = ETHERNET_LIKE

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dnsqmon import privileges
 from dnsqmon.errors import ConfigError, SourceError
 from dnsqmon.record import FrameBatch
-from dnsqmon.sources.bpf import port_filter, without_echo
+from dnsqmon.sources.bpf import port_filter
 from dnsqmon.sources.ring import Ring
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class LiveCapture:
         self._wake_writer.setblocking(False)
         self._poll = select.poll()
         self._poll.register(self._wake_reader, select.POLLIN)
-        accept = without_echo(port_filter(ports, snap_length) if program is None else program)
+        accept = port_filter(ports, snap_length) if program is None else program
         try:
             for interface in dict.fromkeys(interfaces):
                 ring = _open_ring(accept, ring_megabytes, block_ms, once=interface == ANY)
@@ -112,6 +112,11 @@ class LiveCapture:
         self._read_statistics()
         rings = [tap.ring for tap in self._taps]
         return sum(ring.captured - ring.dropped - ring.read for ring in rings)
+
+    def filtered(self) -> int:
+        """Packets that the filter kept out; no loss, but who sees no records wants to know."""
+        self._read_statistics()
+        return sum(tap.ring.filtered for tap in self._taps)
 
     def freezes(self) -> int:
         """How often a ring was found full; each time may have cost one packet or many."""

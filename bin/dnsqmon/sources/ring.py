@@ -12,7 +12,13 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from dnsqmon.sources.bpf import ETHERNET_LIKE, machine_code, reject_all
+from dnsqmon.sources.bpf import (
+    ETHERNET_LIKE,
+    inverse,
+    machine_code,
+    reject_all,
+    without_echo,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,17 +54,22 @@ class Ring:
     def __init__(
         self, program: Sequence[Instruction], megabytes: int, block_ms: int, *, once: bool
     ) -> None:
-        self.captured = 0  # passed the filter, by the kernel's count
-        self.dropped = 0  # of these, found the ring full
-        self.read = 0  # of these, handed on or left out as copies
+        self.filtered = 0  # did not pass the filter
+        self.captured = 0  # passed it, by the kernel's count
+        self.dropped = 0  # of those, found the ring full
+        self.read = 0  # of those, handed on or left out as copies
         self.freezes = 0  # times the ring was found full
         self._sightings = _Sightings() if once else None
         self._offset = 0
-        # Protocol 0: the socket receives nothing before it has a filter, a ring and an interface.
+        # Protocol 0: a socket receives nothing before it has a filter, a ring and an interface.
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        # A second one takes the rest and is never read: the kernel soon finds it full, and counts.
+        self._rest = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         try:
+            self._rest.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            _attach(self._rest, without_echo(inverse(program)))
             self.socket.setsockopt(_SOL_PACKET, _VERSION, _TPACKET_V3)
-            self._attach(program)
+            _attach(self.socket, without_echo(program))
             size = megabytes << 20
             blocks = size // _BLOCK_OCTETS
             # TPACKET_V3 checks the size and number of frames, but packs frames as they come.
@@ -69,6 +80,7 @@ class Ring:
             self._memory = mmap.mmap(self.socket.fileno(), size)
         except BaseException:
             self.socket.close()
+            self._rest.close()
             raise
 
     @property
@@ -81,11 +93,12 @@ class Ring:
 
         Through the C library, because `socket.bind` wants a name, and there is none for all.
         """
-        address = struct.pack("HHi12x", socket.AF_PACKET, socket.htons(_ETH_P_ALL), index)
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.bind(self.socket.fileno(), address, len(address)):
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
+        for sock in (self.socket, self._rest):
+            address = struct.pack("HHi12x", socket.AF_PACKET, socket.htons(_ETH_P_ALL), index)
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.bind(sock.fileno(), address, len(address)):
+                code = ctypes.get_errno()
+                raise OSError(code, os.strerror(code))
 
     def make_promiscuous(self, index: int) -> None:
         """Ask for packets to other stations, until the socket is closed or the interface gone."""
@@ -118,24 +131,28 @@ class Ring:
         counts = self.socket.getsockopt(_SOL_PACKET, _STATISTICS, 12)
         captured, dropped, freezes = struct.unpack("III", counts)
         self.captured += captured
+        self.filtered += struct.unpack("II", self._rest.getsockopt(_SOL_PACKET, _STATISTICS, 8))[0]
         self.dropped += dropped
         self.freezes += freezes
 
     def shut(self) -> None:
         """Let nothing more into the ring."""
-        self._attach(reject_all())
+        _attach(self.socket, reject_all())
+        _attach(self._rest, reject_all())
 
     def close(self) -> None:
         """Unmap the ring and close the socket; the counts stay."""
         self._memory.close()
         self.socket.close()
+        self._rest.close()
 
-    def _attach(self, program: Sequence[Instruction]) -> None:
-        code = machine_code(program)
-        array = ctypes.create_string_buffer(code, len(code))
-        # struct sock_fprog: how many instructions, and where they are.
-        request = struct.pack("HP", len(program), ctypes.addressof(array))
-        self.socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, request)
+
+def _attach(sock: socket.socket, program: Sequence[Instruction]) -> None:
+    code = machine_code(program)
+    array = ctypes.create_string_buffer(code, len(code))
+    # struct sock_fprog: how many instructions, and where they are.
+    request = struct.pack("HP", len(program), ctypes.addressof(array))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, request)
 
 
 def _frames(block: bytes, offset: int, count: int) -> list[Frame]:
