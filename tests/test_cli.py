@@ -454,12 +454,15 @@ def test_directory_that_cannot_be_written(tmp_path: Path) -> None:
         assert answer == (2, "", f"[!] ERROR: {text}, is writable and has room\n")
 
 
-@pytest.mark.parametrize("options", ["-w csv -f", "-w sql -f", "--json"])
-def test_disk_that_fills_up(tmp_path: Path, options: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "count", "kilobytes"),
+    [("-w csv -f", 5000, 128), ("--json", 5000, 128), ("-w sql -f", 40_000, 3072)],
+)
+def test_disk_that_fills_up(tmp_path: Path, options: str, count: int, kilobytes: int) -> None:
     """A disk that is full ends the run with exit code 1; what is in the file is whole."""
-    frames = [query(f"n{number}.example.com") for number in range(5000)]
+    frames = [query(f"n{number}.example.com") for number in range(count)]
     path = capture(tmp_path / "x.pcap", frames)
-    with small_disk(tmp_path, 128) as disk:
+    with small_disk(tmp_path, kilobytes) as disk:
         output = disk / "output"
         code, _, error = run("-r", path, *options.split(), output, "--stats", "json", cwd=tmp_path)
         account, complaint = error.splitlines()
