@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Callable
 import pytest
 import trustme
 
-from dnsqmon.destination import Address, syslog_address, tls_context
+from dnsqmon.addresses import Address, syslog_address
+from dnsqmon.destination import tls_context
 from dnsqmon.errors import ConfigError, SinkError
 from dnsqmon.render import Clock, Rendered
 from dnsqmon.sinks.spool import Spool

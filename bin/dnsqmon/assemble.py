@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Callable, TextIO
+from typing import TYPE_CHECKING, Callable, TextIO, cast
 
 from dnsqmon.counters import Counters
 from dnsqmon.decode.decoder import Decoder
@@ -24,7 +24,9 @@ from dnsqmon.sources.capture_file import CaptureFile
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dnsqmon.forwarding import Secrets
     from dnsqmon.interfaces import Sink, Source
+    from dnsqmon.pipeline import Inlet
     from dnsqmon.settings import Settings
 
 
@@ -34,24 +36,28 @@ def assemble(
     *,
     on_progress: Callable[[int, int], None] | None = None,
     once_open: Callable[[], None] = lambda: None,
+    hec_token: str | None = None,
 ) -> Pipeline:
     """Make the pipeline that the settings ask for; raises ConfigError.
 
     `out` is where queries are displayed; `on_progress(done, total)` follows a file that is read.
     `once_open` is called when the source is open, which may take rights, and before anything else
-    is: what cannot be read or written without them fails now, and not later.
+    is: what cannot be read or written without them fails now, and not later. `hec_token` is the
+    token of --hec that the environment gives.
     """
     counters = Counters()
-    source = _source(settings, on_progress)
+    secrets = _secrets(settings, hec_token)
+    source = _source(settings, on_progress, secrets)
+    sinks: list[Sink] = []
     try:
         once_open()
-        sensor = make_sensor(settings, counters)
-        sinks = list(_sinks(settings, out))
+        inlet = _inlet(settings, counters)
+        sinks.extend(_sinks(settings, out, secrets))
     except BaseException:
         source.close()
         raise
     clock = Clock(utc=settings.utc)
-    return Pipeline(source, sensor, sinks, counters, clock, patient=not settings.read)
+    return Pipeline(source, inlet, sinks, counters, clock, patient=not settings.read)
 
 
 def make_sensor(settings: Settings, counters: Counters) -> Sensor:
@@ -74,14 +80,38 @@ def file_name(settings: Settings) -> str | None:
     return settings.filename or {"csv": "queries.csv", "sql": "queries.db"}[settings.write]
 
 
-def _source(settings: Settings, on_progress: Callable[[int, int], None] | None) -> Source:
+def _secrets(settings: Settings, hec_token: str | None) -> Secrets | None:
+    """Read the keys and tokens of the network's settings; None without any of them."""
+    if not (settings.server or settings.client or settings.syslog or settings.hec):
+        return None
+    from dnsqmon.forwarding import read_secrets  # noqa: PLC0415 - it costs half of the start
+
+    return read_secrets(settings, hec_token)
+
+
+def _source(
+    settings: Settings,
+    on_progress: Callable[[int, int], None] | None,
+    secrets: Secrets | None,
+) -> Source:
     """Open what the packets come from."""
+    if settings.server and secrets:
+        from dnsqmon.forwarding import relay_server  # noqa: PLC0415 - as above
+
+        # Its batches are records: they go with the inlet that _inlet makes.
+        return cast("Source", relay_server(settings, secrets))
     if settings.read:
         return CaptureFile(settings.read, on_progress=on_progress)
-    if settings.interface:
-        return _live(settings)
-    text = "--server is not there yet: listen on an interface with -i, or read a file with -r"
-    raise ConfigError(text)
+    return _live(settings)
+
+
+def _inlet(settings: Settings, counters: Counters) -> Inlet:
+    """Make the stages between source and sinks; records of a relay need none."""
+    if settings.server:
+        from dnsqmon.forwarding import RelayInlet  # noqa: PLC0415 - as above
+
+        return cast("Inlet", RelayInlet(counters))
+    return make_sensor(settings, counters)
 
 
 def _live(settings: Settings) -> Source:
@@ -114,7 +144,7 @@ def _live(settings: Settings) -> Source:
     )
 
 
-def _sinks(settings: Settings, out: TextIO) -> Iterator[Sink]:
+def _sinks(settings: Settings, out: TextIO, secrets: Secrets | None) -> Iterator[Sink]:
     """Open what the records go to."""
     if settings.display:
         yield Screen(out)
@@ -127,6 +157,7 @@ def _sinks(settings: Settings, out: TextIO) -> Iterator[Sink]:
         if not settings.read or settings.write == "sql":
             file = Interval(file, settings.time)
         yield file
-    if settings.client or settings.syslog:
-        text = "--client and --syslog are not there yet: write with -w, -d or --json"
-        raise ConfigError(text)
+    if secrets:
+        from dnsqmon.forwarding import network_sinks  # noqa: PLC0415 - as above
+
+        yield from network_sinks(settings, secrets)

@@ -142,11 +142,13 @@ def _read_config(path: str) -> dict[str, object]:
 def _monitor(settings: Settings) -> int:
     """Run the sensor until its source ends or a signal ends it."""
     progress = _Progress(enabled=bool(settings.read) and not settings.display)
+    live = settings.interface or settings.server
     pipeline = assemble(
         settings,
         sys.stdout,
         on_progress=progress.show,
-        once_open=lambda: privileges.drop(settings.user) if settings.interface else None,
+        once_open=lambda: privileges.drop(settings.user) if live else None,
+        hec_token=os.environ.get("DNSQMON_HEC_TOKEN"),
     )
     status = Status(pipeline, _for_people(settings), settings.time, file_name(settings))
     reports = Reports(pipeline, settings.time, settings.stats_file)
@@ -165,7 +167,7 @@ def _monitor(settings: Settings) -> int:
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
     try:
-        if settings.read:
+        if settings.read and not live:
             status.tell("Reading packets from PCAP file.")
             pipeline.run()
         else:
@@ -177,7 +179,7 @@ def _monitor(settings: Settings) -> int:
             counts = account(pipeline)
             lines = [json.dumps(counts)] if settings.stats == "json" else as_text(counts)
             sys.stderr.write("\n".join(lines) + "\n")
-    status.show("read" if settings.read else "received")
+    status.show("received" if live else "read")
     return 0
 
 

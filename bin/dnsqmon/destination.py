@@ -1,9 +1,7 @@
-"""What is on the other end of a network sink: its address, its TLS, and how sending to it fails."""
+"""What is on the other end of a network sink: its TLS, and how sending to it fails."""
 
 from __future__ import annotations
 
-import re
-import ssl
 import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -11,47 +9,10 @@ from dnsqmon.errors import ConfigError
 
 if TYPE_CHECKING:
     import logging
+    import ssl
     from collections.abc import Mapping, Sequence
 
     from dnsqmon.sinks.spool import Chunk
-
-
-class Address(NamedTuple):
-    """Where to send: `scheme` is udp, tcp or tls; `host` a name or a bare IP address."""
-
-    scheme: str
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
-
-
-#: Syslog's registered ports: RFC 5426 section 3.3, RFC 5425 section 4.1; plain TCP has none, 514 is
-#: what receivers listen on.
-SYSLOG_PORTS = {"udp": 514, "tcp": 514, "tls": 6514}
-
-_ADDRESS = re.compile(
-    r"(?:(?P<scheme>[a-z]+)://)?"
-    r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<bare>[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)"
-    r"|(?P<name>[0-9A-Za-z]([0-9A-Za-z_.-]*[0-9A-Za-z])?))"
-    r"(?::(?P<port>\d{1,5}))?/?",
-)
-
-
-def syslog_address(text: str) -> Address:
-    """Read `[udp://|tcp://|tls://]host[:port]`, UDP by default; ValueError says what is wrong."""
-    match = _ADDRESS.fullmatch(text)
-    scheme = (match and match["scheme"]) or "udp"
-    if match is None or scheme not in SYSLOG_PORTS:
-        reason = "give host, host:port or [IPv6]:port, after udp://, tcp://, tls:// or nothing"
-        raise ValueError(reason)
-    port = int(match["port"] or SYSLOG_PORTS[scheme])
-    if not 1 <= port <= 65535:
-        reason = "give a port from 1 to 65535"
-        raise ValueError(reason)
-    return Address(scheme, match["v6"] or match["bare"] or match["name"], port)
 
 
 def tls_context(
@@ -62,6 +23,8 @@ def tls_context(
     `ca` is a PEM file in place of the system's CAs. `key` may be left out where `certificate`
     holds both. May raise ConfigError.
     """
+    import ssl  # noqa: PLC0415 - it costs a tenth of the start
+
     try:
         context = ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as error:

@@ -198,7 +198,7 @@ def read_key(path: str) -> bytes:
     return key
 
 
-_HOSTNAME = re.compile(r"[!-+\--~]{1,255}").fullmatch
+_HOSTNAME = re.compile(r"[A-Za-z0-9._:-]{1,255}").fullmatch
 _RECORD_TYPE = re.compile(r"[A-Z][A-Z0-9-]{0,15}").fullmatch
 _SCORE = re.compile(r"-?[0-9]{1,9}").fullmatch
 #: The letters in their order; l and s exclude each other.

@@ -10,13 +10,18 @@ import ipaddress
 import re
 import socket
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Union
 
+from dnsqmon.addresses import Address, HecUrl, hec_url, syslog_address
 from dnsqmon.decode.record_types import parse_types
 from dnsqmon.errors import ConfigError
+from dnsqmon.syslog_codes import FACILITIES, SEVERITIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,33 @@ def listening_address(text: str) -> tuple[str, int]:
         pass
     reason = "give ADDRESS:PORT, as 127.0.0.1:9153 or [::1]:9153"
     raise ValueError(reason)
+
+
+def network(text: str) -> Network:
+    """Parse a network, or an address as a network of one."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        reason = f"give a network as 192.0.2.0/24 or 2001:db8::/32 ({error})"
+        raise ValueError(reason) from error
+
+
+def size(text: str) -> int:
+    """Parse a size of a megabyte or more: bytes, or with K, M, G, T (powers of 1,024)."""
+    match = re.fullmatch(r"(\d{1,15})([KMGT]?)", text, re.IGNORECASE)
+    number = int(match[1]) << 10 * " KMGT".index(match[2].upper() or " ") if match else 0
+    if not 1 << 20 <= number < 1 << 60:
+        reason = "give a size of at least 1M, as 500M or 2G"
+        raise ValueError(reason)
+    return number
+
+
+def index_name(text: str) -> str:
+    """Parse the name of a Splunk index (indexes.conf.spec)."""
+    if not re.fullmatch(r"[a-z0-9_][a-z0-9_-]{0,127}", text):
+        reason = "give lower-case letters, digits, underscores and hyphens"
+        raise ValueError(reason)
+    return text
 
 
 def node_name(text: str) -> str:
@@ -149,9 +181,94 @@ class Settings:
         54321, "-p", "--port", metavar="<port number>", parse=ports, splunk=True,
         help="UDP port of --client and --server.",
     )  # fmt: skip
-    syslog: tuple[str, ...] = setting(
-        (), "--syslog", metavar="<syslog server>", many=True,
-        help="Send the records to a syslog server.",
+    allow: tuple[Network, ...] = setting(
+        (), "--allow", metavar="<network>", parse=network, many=True,
+        help="With --server, listen only to clients in this network, e.g. 192.0.2.0/24; may be "
+        "given more than once (default: all).",
+    )  # fmt: skip
+    key_file: str | None = setting(
+        None, "--key-file", metavar="<file name>",
+        help="File with the key that signs what --client sends, and that --server then asks for.",
+    )  # fmt: skip
+    syslog: tuple[Address, ...] = setting(
+        (), "--syslog", metavar="<syslog server>", parse=syslog_address, many=True,
+        help="Send the records to a syslog server: a host, or udp://, tcp:// or tls://host:port; "
+        "may be given more than once.",
+    )  # fmt: skip
+    syslog_format: str = setting(
+        "rfc3164", "--syslog-format", metavar="<format>",
+        choices=("rfc3164", "rfc5424", "original"),
+        help="Format of syslog messages: rfc3164 (default), rfc5424, or original, without header.",
+    )  # fmt: skip
+    syslog_framing: str = setting(
+        "auto", "--syslog-framing", metavar="<framing>",
+        choices=("auto", "newline", "octet-counting"),
+        help="What separates messages on a TCP or TLS connection (default: auto, which is newline "
+        "for the old formats over TCP, else octet-counting).",
+    )  # fmt: skip
+    syslog_facility: str = setting(
+        "user", "--syslog-facility", metavar="<facility>", choices=FACILITIES,
+        help="Facility of syslog messages (default: user).",
+    )  # fmt: skip
+    syslog_severity: str = setting(
+        "info", "--syslog-severity", metavar="<severity>", choices=(*SEVERITIES, "score"),
+        help="Severity of syslog messages (default: info), or score: notice from a score of 10, "
+        "warning from 35, err from 70.",
+    )  # fmt: skip
+    syslog_max: int = setting(
+        1024, "--syslog-max", metavar="<octets>", parse=whole(480, 65507),
+        help="Longest UDP message; a record that makes a longer one is counted, not cut.",
+    )  # fmt: skip
+    syslog_connections: int = setting(
+        1, "--syslog-connections", metavar="<number>", parse=whole(1, 64),
+        help="TCP or TLS connections to each syslog server, which share the records.",
+    )  # fmt: skip
+    hec: tuple[HecUrl, ...] = setting(
+        (), "--hec", metavar="<url>", parse=hec_url, many=True,
+        help="Send the records to Splunk's HTTP Event Collector, as https://host:8088; several "
+        "share the records.",
+    )  # fmt: skip
+    hec_token_file: str | None = setting(
+        None, "--hec-token-file", metavar="<file name>",
+        help="File with the collector's token (else the environment variable DNSQMON_HEC_TOKEN).",
+    )  # fmt: skip
+    hec_endpoint: str = setting(
+        "event", "--hec-endpoint", metavar="<event|raw>", choices=("event", "raw"),
+        help="Endpoint of the collector (default: event).",
+    )  # fmt: skip
+    hec_index: str | None = setting(
+        None, "--hec-index", metavar="<index>", parse=index_name,
+        help="Splunk index to send to (default: the token's own).",
+    )  # fmt: skip
+    hec_ack: bool = setting(
+        False, "--hec-ack",
+        help="Keep records until the indexer acknowledges them; not for Splunk Cloud.",
+    )  # fmt: skip
+    tls_ca: str | None = setting(
+        None, "--tls-ca", metavar="<file name>",
+        help="PEM file of the CAs that may have issued a receiver's certificate (default: the "
+        "system's).",
+    )  # fmt: skip
+    tls_cert: str | None = setting(
+        None, "--tls-cert", metavar="<file name>",
+        help="PEM file with the certificate to show a receiver that asks for one.",
+    )  # fmt: skip
+    tls_key: str | None = setting(
+        None, "--tls-key", metavar="<file name>",
+        help="PEM file with the key of --tls-cert, where it is not in the same file.",
+    )  # fmt: skip
+    no_tls_verify: bool = setting(
+        False, "--no-tls-verify",
+        help="Send to whoever answers: do not verify a receiver's certificate.",
+    )  # fmt: skip
+    spool_dir: str | None = setting(
+        None, "--spool-dir", metavar="<directory>",
+        help="Keep what waits for a TCP, TLS or HEC receiver in files here, across restarts.",
+    )  # fmt: skip
+    spool_max: int = setting(
+        1 << 30, "--spool-max", metavar="<size>", parse=size,
+        help="The most that waits for one receiver, as 500M or 2G (default: 1G); then the oldest "
+        "records are dropped and counted.",
     )  # fmt: skip
     json: str | None = setting(
         None, "--json", metavar="<file name>", bare="-",
@@ -311,10 +428,10 @@ def check_sinks(settings: Settings) -> None:
             "give --json a file name."
         )
         raise ConfigError(message)
-    sinks = (settings.display, settings.write, settings.client, settings.syslog, settings.json)
-    if not any(sinks):
+    network_sinks = (settings.client, settings.syslog, settings.hec)
+    if not any((settings.display, settings.write, settings.json, *network_sinks)):
         message = (
             "You must either turn on query display (-d), write to a file (-w, --json), send to "
-            "syslog (--syslog) or to a dnsQmon server (--client) to proceed."
+            "syslog (--syslog), Splunk (--hec) or a dnsQmon server (--client) to proceed."
         )
         raise ConfigError(message)

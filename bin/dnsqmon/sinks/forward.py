@@ -33,6 +33,9 @@ class Forward:
 
     Several destinations share the load: one that is slow or away takes less or nothing, and the
     others take the rest. `lines` renders a batch, one text without a line end a record.
+
+    A source that can wait, as a file can, gives its sink `patience` (seconds): rather than lose
+    records, writing and closing wait that long for a destination that takes none.
     """
 
     def __init__(
@@ -41,28 +44,37 @@ class Forward:
         lines: Callable[[RecordBatch], Sequence[str]],
         spool: Spool,
         destinations: Sequence[Destination],
+        *,
+        patience: float = 0.0,
     ) -> None:
         self.name = name
+        self._patience = patience
         self._lines = lines
         self._spool = spool
         self._stop = threading.Event()
-        self._senders = [_Sender(spool, destination, self._stop) for destination in destinations]
+        self._last_answers = LAST_ANSWERS + patience
+        self._senders = [
+            _Sender(spool, destination, self._stop, self._last_answers)
+            for destination in destinations
+        ]
         for sender in self._senders:
             sender.start()
 
     def write(self, batch: RecordBatch) -> None:
-        """Accept the batch; it never waits for a destination."""
-        self._spool.append(self._lines(batch))
+        """Accept the batch; without patience, it never waits for a destination."""
+        self._spool.append(self._lines(batch), self._patience)
 
     def counts(self) -> Mapping[str, int]:
         """Count `written`, `waiting`, `lost_<reason>`, and `resumed` (see Spool.counts)."""
         return self._spool.counts()
 
     def close(self) -> None:
-        """Send what waits for up to 1.5 seconds; raise SinkError if something is lost by ending."""
+        """Send what waits, without patience in 1.5 seconds; raise SinkError for what is lost."""
+        if self._patience:
+            self._spool.wait_until_taken(self._patience)
         self._stop.set()
         self._spool.hurry()
-        deadline = time.monotonic() + LAST_SENDS + LAST_ANSWERS
+        deadline = time.monotonic() + LAST_SENDS + self._last_answers
         for sender in self._senders:
             sender.join(max(0.0, deadline - time.monotonic()))
             if sender.is_alive():
@@ -78,11 +90,18 @@ class Forward:
 class _Sender(threading.Thread):
     """Takes lines from the spool, and sends them until its destination has settled them."""
 
-    def __init__(self, spool: Spool, destination: Destination, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        destination: Destination,
+        stop: threading.Event,
+        last_answers: float,
+    ) -> None:
         super().__init__(name=f"send to {destination.name}", daemon=True)
         self.destination = destination
         self._spool = spool
         self._stop_event = stop
+        self._last_answers = last_answers
         self._sent: list[Batch] = []
         self._complaints = Complaints(log)
 
@@ -119,7 +138,7 @@ class _Sender(threading.Thread):
                 break
             destination.send(batch)
             self._settle(destination.settled())
-        self._settle(destination.finish(LAST_ANSWERS))
+        self._settle(destination.finish(self._last_answers))
 
     def _take(self, linger: float, wait: float) -> Batch | None:
         destination = self.destination

@@ -5,13 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import logging
-import re
 import ssl
 import time
 import uuid
 from collections import Counter
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Callable, NamedTuple
+from typing import TYPE_CHECKING, Callable
 from urllib.parse import urlencode
 
 from dnsqmon.destination import Complaints, Settled, Unavailable
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     import urllib3
 
+    from dnsqmon.addresses import HecUrl
     from dnsqmon.destination import Batch
     from dnsqmon.interfaces import RecordBatch
     from dnsqmon.sinks.spool import Spool
@@ -38,36 +38,6 @@ SOURCE = SOURCETYPE = "dnsqmon"
 CONNECT_TIMEOUT, ANSWER_TIMEOUT, ACK_EVERY, ACK_TIMEOUT = 5.0, 30.0, 1.0, 300.0
 #: Seconds to wait before the rest of a batch is posted that a busy collector took only in part.
 BUSY_WAITS = (0.2, 0.4, 0.8)
-
-
-class HecUrl(NamedTuple):
-    """Where a collector is: `https` or `http`, and what stands before `/services/collector`."""
-
-    scheme: str
-    host: str
-    port: int
-    prefix: str
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}{self.prefix}"
-
-
-_URL = re.compile(
-    r"(?P<scheme>https?)://(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[0-9A-Za-z._-]+))"
-    r"(?::(?P<port>\d{1,5}))?(?P<prefix>(?:/[0-9A-Za-z._~-]+)*?)"
-    r"(?:/services/collector(?:/(?:event|raw|health)(?:/1\.0)?)?)?/?",
-)
-
-
-def hec_url(text: str) -> HecUrl:
-    """Read `https://host[:port]`, with HEC's path or without; port 8088 by default."""
-    match = _URL.fullmatch(text)
-    if match is None or not 1 <= int(match["port"] or 8088) <= 65535:
-        reason = "give https://host:port (no user, no query)"
-        raise ValueError(reason)
-    port = int(match["port"] or 8088)
-    return HecUrl(match["scheme"], match["v6"] or match["name"], port, match["prefix"])
 
 
 class Events:
@@ -102,7 +72,7 @@ class Hec:
 
     most_lines = 2000
     most_bytes = 512 * 1024
-    linger = 0.5
+    linger = 0.2
 
     def __init__(
         self,
@@ -199,9 +169,9 @@ class Hec:
                     self._complaints.say(f"{self.name} refuses a record: {answer.words()}")
                 else:
                     parts.extend(reversed(_parts(lines, answer.invalid_event)))
-            elif answer.status in TRY_LATER and answer.invalid_event and patience:
+            elif answer.status in TRY_LATER and answer.invalid_event is not None and patience:
                 # It took what stands before that event; whether it counts from 0 or 1 is not told.
-                parts.append(lines[answer.invalid_event - 1 :] or lines)
+                parts.append(lines[max(answer.invalid_event - 1, 0) :] or lines)
                 time.sleep(patience.pop(0))
             else:
                 raise Unavailable(answer.words())
@@ -265,6 +235,7 @@ def hec(
     index: str | None = None,
     ack: bool = False,
     name: str = "",
+    patience: float = 0.0,
 ) -> Forward:
     """Make the sink of --hec; the collectors share the load.
 
@@ -278,7 +249,7 @@ def hec(
         raw = None
         lines = Events(told)
     collectors = [Hec(url, token, context=context, raw=raw, ack=ack) for url in urls]
-    return Forward(f"hec {urls[0]}", lines, spool, collectors)
+    return Forward(f"hec {urls[0]}", lines, spool, collectors, patience=patience)
 
 
 def _raw_lines(batch: RecordBatch) -> Sequence[str]:

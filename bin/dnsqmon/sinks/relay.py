@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 UDP_MOST = 65507
 
 
-def relay_client(host: str, port: int, spool: Spool, key: bytes | None = None) -> Forward:
+def relay_client(
+    host: str, port: int, spool: Spool, key: bytes | None = None, *, patience: float = 0.0
+) -> Forward:
     """Make the sink of --client: one datagram a record, signed when there is a `key`."""
     frame = Signer(key).datagram if key else plain_datagram
-    return Forward("relay", _lines, spool, [Datagrams(host, port, limit=UDP_MOST, frame=frame)])
+    server = Datagrams(host, port, limit=UDP_MOST, frame=frame)
+    return Forward("relay", _lines, spool, [server], patience=patience)
 
 
 def _lines(batch: RecordBatch) -> Sequence[str]:

@@ -67,9 +67,15 @@ class Spool:
         self._stirred = 0.0  # when the first of the free lines came
         self._hurried = False
 
-    def append(self, lines: Sequence[str]) -> None:
-        """Keep the lines; they are safe (see the class) when this returns. Never raises."""
+    def append(self, lines: Sequence[str], patience: float = 0.0) -> None:
+        """Keep the lines; they are safe (see the class) when this returns. Never raises.
+
+        If the spool is full, wait up to `patience` seconds for room before forcing out.
+        """
         with self._changed:
+            if patience:
+                size = sum(map(len, lines)) + len(lines)
+                self._changed.wait_for(lambda: self._bytes + size <= self._limit, patience)
             if not self._open:
                 self._counts["lost_unsent"] += len(lines)
                 return
@@ -117,6 +123,7 @@ class Spool:
                 self._counts[f"lost_{reason}"] += count
             self._bytes -= sum(len(chunk.payload) for chunk in chunks)
             self._delete(chunks)
+            self._changed.notify_all()
 
     def give_back(self, chunks: Sequence[Chunk]) -> None:
         """Return chunks that were taken but not settled; they are the first to be taken again."""
@@ -126,6 +133,14 @@ class Spool:
             self._free_bytes += sum(len(chunk.payload) for chunk in chunks)
             self._stirred = 0.0
             self._changed.notify_all()
+
+    def wait_until_taken(self, patience: float) -> None:
+        """Wait until senders hold all that waits, or none took anything for `patience` seconds."""
+        with self._changed:
+            before = -1
+            while self._free_lines and self._free_lines != before:
+                before = self._free_lines
+                self._changed.wait_for(lambda: not self._free_lines, patience)
 
     def hurry(self) -> None:
         """Let no `take` linger or wait from now on: the end is near."""
@@ -212,6 +227,7 @@ class Spool:
             taken.append(chunk)
         for chunk in taken:
             self._hold(chunk)
+        self._changed.notify_all()
         return taken
 
     def _free(self, floor: int = 0) -> Iterator[Chunk]:
@@ -295,8 +311,12 @@ def _open_database(path: str | None) -> sqlite3.Connection:
         database = sqlite3.connect(
             path or ":memory:", isolation_level=None, check_same_thread=False, timeout=0
         )
-        for statement in _SCHEMA:
-            database.execute(statement)
+        try:
+            for statement in _SCHEMA:
+                database.execute(statement)
+        except sqlite3.Error:
+            database.close()
+            raise
     except (OSError, sqlite3.Error) as error:
         if "locked" in str(error):
             text = "another dnsqmon uses this spool; give each its own --spool-dir"

@@ -17,7 +17,8 @@ from dnsqmon.destination import Settled, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dnsqmon.destination import Address, Batch
+    from dnsqmon.addresses import Address
+    from dnsqmon.destination import Batch
 
 #: Syslog over TCP has no acknowledgement. A batch is settled when the peer's kernel has
 #: acknowledged it and the connection has lived on for this long, or has carried this much more:

@@ -8,23 +8,18 @@ from typing import TYPE_CHECKING, Callable
 from dnsqmon.sinks.datagram import Datagrams
 from dnsqmon.sinks.forward import Forward
 from dnsqmon.sinks.stream import Stream, by_newline, by_octet_count
+from dnsqmon.syslog_codes import FACILITIES, SEVERITIES
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
 
-    from dnsqmon.destination import Address, Destination
+    from dnsqmon.addresses import Address
+    from dnsqmon.destination import Destination
     from dnsqmon.interfaces import RecordBatch
     from dnsqmon.record import Record
     from dnsqmon.sinks.spool import Spool
 
-#: RFC 5424 section 6.2.1, numbered by their place.
-FACILITIES = (
-    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv",
-    "ftp", "ntp", "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4",
-    "local5", "local6", "local7",
-)  # fmt: skip
-SEVERITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 #: With the severity `score`: from this score on, this severity. 35 is a watch-list hit.
 SEVERITY_FROM = ((70, "err"), (35, "warning"), (10, "notice"))
 
@@ -76,13 +71,14 @@ def syslog(
     frame: Callable[[Sequence[bytes]], bytes],
     context: ssl.SSLContext,
     udp_limit: int = UDP_LIMIT,
+    patience: float = 0.0,
 ) -> Forward:
     """Make a sink of --syslog; the `addresses` share the messages, which the spool holds for all.
 
     `frame` is `by_newline` or `by_octet_count`, for tcp and tls.
     """
     destinations = [_destination(address, frame, context, udp_limit) for address in addresses]
-    return Forward(f"syslog {addresses[0]}", messages, spool, destinations)
+    return Forward(f"syslog {addresses[0]}", messages, spool, destinations, patience=patience)
 
 
 def framing(choice: str, form: str, scheme: str) -> Callable[[Sequence[bytes]], bytes]:
