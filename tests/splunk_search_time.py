@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 Conf = dict[str, dict[str, str]]
 Event = dict[str, str]
 
+#: The original README's names of the 14 fields, in their order.
+QUERY_FIELDS = (
+    "QueryDate", "QueryTime", "QueryHostName", "QuerySrcAddr", "QuerySrcPort", "QueryDstAddr",
+    "QueryDstPort", "QueryRecordType", "QueryDomain", "QueryTLD", "QuerySLD", "QueryLevels",
+    "QueryScore", "QueryFlags",
+)  # fmt: skip
 #: Settings that say how data is described or sent, and change no event here.
 _DESCRIPTIVE = {
     "description", "category", "pulldown_type", "NO_BINARY_CHECK",

@@ -11,17 +11,11 @@ import pcre2
 import pytest
 
 from needs import ROOT
-from splunk_search_time import App, Event, events_of
+from splunk_search_time import QUERY_FIELDS, App, Event, events_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAMES = (
-    "QueryDate", "QueryTime", "QueryHostName", "QuerySrcAddr", "QuerySrcPort", "QueryDstAddr",
-    "QueryDstPort", "QueryRecordType", "QueryDomain", "QueryTLD", "QuerySLD", "QueryLevels",
-    "QueryScore", "QueryFlags",
-)  # fmt: skip
-LOG_NAMES = ("LogDate", "LogTime", "LogSender")
 REST = "sensor1,192.0.2.10,10653,198.51.100.53,53,A,www.example.com,com,example.com,3,45,ubf"
 HEADER = (
     b"Date,Time,Hostname,SrcAddr,SrcPort,DstAddr,DstPort,RecordType,Domain,TLD,SLD,Levels,"
@@ -36,7 +30,7 @@ SEED = {
     "QueryDate": r"(?i)^(?:[^ ]* ){5}(?P<QueryDate>[^,]+)",
     **{
         name: rf"(?i)^(?:[^,]*,){{{number}}}(?P<{name}>[^,]+)"
-        for number, name in enumerate(NAMES[1:], 1)
+        for number, name in enumerate(QUERY_FIELDS[1:], 1)
     },
 }
 
@@ -81,8 +75,9 @@ ROADS = {
     ),
     "5424, structured data": Road(
         lambda day, csv: (
-            f'1 2013-12-{day:02}T02:21:17Z sensor1 dnsQmon - - [meta@32473 seq="1,2"] {csv}'
-        )
+            f'1 2013-12-{day:02}T02:21:18Z sensor1 dnsQmon - - [meta@32473 seq="1,2"] {csv}'
+        ),
+        time="02:21:18",
     ),
     "5424, nil host": Road(lambda day, csv: f"1 2013-12-{day:02}T02:21:17Z - - - - - {csv}"),
     "rsyslog file, traditional": Road(_rfc3164),
@@ -92,6 +87,19 @@ ROADS = {
     "syslog-ng file": Road(_rfc3164),
     "syslog-ng file, ISO 8601": Road(
         lambda day, csv: f"2013-12-{day:02}T02:21:17+00:00 sensor1 dnsQmon: {csv}"
+    ),
+    "5424, rsyslog file, traditional": Road(
+        lambda day, csv: f"Dec {day:2} 02:21:18 sensor1 dnsQmon {csv}", time="02:21:18"
+    ),
+    "5424, syslog-ng file": Road(
+        lambda day, csv: f"Dec {day:2} 02:21:20 localhost {_rfc5424(day, csv)}", time="02:21:18"
+    ),
+    "5424, syslog-ng file, ISO 8601": Road(
+        lambda day, csv: f"2013-12-{day:02}T02:21:20+00:00 localhost {_rfc5424(day, csv)}",
+        time="02:21:18",
+    ),
+    "3164 behind a relay, ISO 8601": Road(
+        lambda day, csv: f"2013-12-{day:02}T02:21:20+00:00 relay {_rfc3164(day, csv)}"
     ),
     "SC4S, header and message": Road(lambda _, csv: f"dnsQmon: {csv}"),
     "SC4S, message only": Road(lambda _, csv: csv),
@@ -145,7 +153,7 @@ def test_all_17_fields_on_every_day_of_the_month(app: App, name: str) -> None:
     road = ROADS[name]
     for day in range(1, 32):
         event = one(app, road.line(day, record(day)))
-        expected = dict(zip(NAMES, record(day).split(",")))
+        expected = dict(zip(QUERY_FIELDS, record(day).split(",")))
         expected["LogDate"] = road.day.format(day=day)
         expected["LogTime"] = road.time
         expected["LogSender"] = road.sender
