@@ -51,7 +51,9 @@ class Sensor:
 
     def keep_up(self) -> None:
         """Do what is due between two batches: reload changed lists, save the domains seen."""
-        force, self._reload = self._reload, False
+        force = self._reload
+        if force:  # a request that comes from here on is not forgotten
+            self._reload = False
         if self.lists.reload_if_changed(time.monotonic(), force=force):
             self._scorer.lists_changed()
         try:
