@@ -60,6 +60,7 @@ V4 = ("198.51.100.1", "198.51.100.2")
 V6 = ("2001:db8:1::1", "2001:db8:1::2")
 TO_53 = udp(4242, 53, QUERY)
 PACKET4, PACKET6 = ipv4(*V4, UDP, TO_53), ipv6(*V6, UDP, TO_53)
+SNAP_HEADER = bytes.fromhex("aaaa03000000")
 BLOCK = options_header()
 
 
@@ -146,6 +147,10 @@ CASES = {
     "as many tags as looked past": Case(_tagged(TAGS + 1), True),
     "more tags": Case(_tagged(TAGS + 2), True),
     "two tags, arp": Case(vlan(vlan(ethernet(bytes(28), 0x0806))), False),
+    "snap": Case(ethernet(SNAP_HEADER + b"\x08\x00" + PACKET4, 8 + len(PACKET4)), True),
+    "snap, tag": Case(vlan(ethernet(SNAP_HEADER + b"\x86\xdd" + PACKET6, 8 + len(PACKET6))), True),
+    "snap, arp": Case(ethernet(SNAP_HEADER + b"\x08\x06" + bytes(28), 36), False),
+    "llc, spanning tree": Case(ethernet(b"\x42\x42\x03" + bytes(35), 38), False),
     "gre": Case(ethernet(ipv4(*V4, GRE, gre(PACKET4))), False),
     "ip in ip": Case(ethernet(ipv4(*V4, IPIP, PACKET4)), False),
     "vxlan": Case(ethernet(ipv4(*V4, UDP, udp(4242, 4789, vxlan(ethernet(PACKET4))))), False),

@@ -38,6 +38,7 @@ _ETHER_TYPE, _PACKET_TYPE, _HARDWARE_TYPE = _ANCILLARY, _ANCILLARY + 4, _ANCILLA
 
 _PACKET_OUTGOING = 4
 _IPV4, _IPV6 = 0x0800, 0x86DD
+_LLC = 0x0004  # ETH_P_802_2: a length stands in place of the EtherType
 _VLAN = (0x8100, 0x88A8, 0x9100)  # 802.1Q, 802.1ad, and the number used before 802.1ad
 _TCP, _UDP = 6, 17
 _FRAGMENT, _AUTHENTICATION = 44, 51
@@ -139,6 +140,18 @@ def _link_layer(program: _Assembler) -> None:
     program.add(_X_NUMBER, _NETWORK_HEADER)
     program.label("ether type")
     program.add(_LOAD_WORD, _ETHER_TYPE)
+    program.when_in([_LLC], "llc")
+    program.jump("type")
+    program.label("llc")  # RFC 1042: DSAP and SSAP 0xAA, control, organisation, EtherType
+    program.add(_LOAD_HALF_AT_X, 0)
+    program.when_in([0xAAAA], "snap")
+    program.jump("reject")
+    program.label("snap")
+    program.add(_LOAD_HALF_AT_X, 6)
+    program.add(_STORE_MEMORY, 0)
+    program.add(_LOAD_NUMBER, 8)
+    _advance(program)
+    program.label("type")
     for depth in range(TAGS):
         program.when_in([_IPV4], "ipv4")
         program.when_in([_IPV6], "ipv6")
