@@ -432,6 +432,6 @@ def check_sinks(settings: Settings) -> None:
     if not any((settings.display, settings.write, settings.json, *network_sinks)):
         message = (
             "You must either turn on query display (-d), write to a file (-w, --json), send to "
-            "syslog (--syslog), Splunk (--hec) or a dnsQmon server (--client) to proceed."
+            "syslog (--syslog) or to a dnsQmon server (--client) to proceed."
         )
         raise ConfigError(message)
