@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 from needs import ROOT, missing
@@ -40,8 +39,8 @@ def app(base: Path, *, with_scapy: bool = False) -> Path:
     packed = package(base, with_scapy=with_scapy)
     folder = packed.parent / "apps"
     if not folder.exists():
-        with tarfile.open(packed) as tar:
-            tar.extractall(folder)
+        folder.mkdir()
+        subprocess.run(["tar", "-xzf", str(packed), "-C", str(folder)], check=True)
     return folder / "TA-dnsqmon"
 
 

@@ -577,8 +577,6 @@ def test_missing_right_is_one_line(modinput: Input) -> None:
     """Without CAP_NET_RAW the input says what it needs, and ends."""
     need_root()
     need("setpriv")
-    for folder in (modinput.folder, *modinput.folder.parents[:1], modinput.app):
-        folder.chmod(0o755)
     result = subprocess.run(
         ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *modinput.command],
         input=modinput.xml({"interface": "lo"}),
