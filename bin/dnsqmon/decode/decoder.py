@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import struct
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
@@ -63,7 +64,7 @@ class Decoder:
 
     def __init__(self, ports: Iterable[int], types: Iterable[int], counters: Counters) -> None:
         self._ports = frozenset(ports)
-        self._types = _type_names(types)
+        self._types = _type_names(frozenset(types))
         self._counters = counters
         self._fragments = Fragments(counters)
         self._streams = Streams(counters)
@@ -286,8 +287,8 @@ class Decoder:
         return text
 
 
-def _type_names(types: Iterable[int]) -> dict[bytes, str]:
-    """Map the two octets of each chosen type to its name."""
-    chosen = set(types)
-    numbers = range(65536) if ALL_TYPES in chosen else sorted(chosen)
+@functools.lru_cache(maxsize=8)
+def _type_names(types: frozenset[int]) -> dict[bytes, str]:
+    """Map the two octets of each chosen type to its name; shared, read only."""
+    numbers = range(65536) if ALL_TYPES in types else sorted(types)
     return {number.to_bytes(2, "big"): type_name(number) for number in numbers}
