@@ -21,7 +21,9 @@ import staged
 from dnsqmon.settings import Settings, table
 from dnsqmon.splunk_input import parameter
 from needs import ROOT, need, need_root
+from receivers import free_ports, wait_until
 from splunk_search_time import App, read_conf
+from udp_ports import is_bound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -570,6 +572,33 @@ def test_live_capture_until_sigterm(
     events = read_stream(begin + rest)
     assert {event["data"].split(",")[8] for event in events.records} == {"live.example"}
     assert events.statistics
+    assert sum(one["written"] for one in events.statistics) == len(events.records)
+
+
+def test_relay_of_other_sensors(modinput: Input, captures: Path) -> None:
+    """What a dnsqmon sends with --client becomes events of its own sensor, and is accounted for."""
+    (port,) = free_ports(1)
+    values = {"server": "127.0.0.1", "port": str(port), "allow": "127.0.0.0/8", "utc": "1"}
+    with modinput.started(modinput.xml(values)) as process:
+        log = modinput.folder / "var/log/splunk/dnsqmon_test.log"
+        wait_until(lambda: log.exists() and "started" in log.read_text(), "the input has started")
+        wait_until(lambda: is_bound(port), "the relay listens")
+        subprocess.run(
+            [sys.executable, "-m", "dnsqmon", "-r", str(captures / "demo.pcap"), "--utc",
+             "--client", "127.0.0.1", "-p", str(port), "-n", "far"],
+            check=True,
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "bin")},
+        )  # fmt: skip
+        begin = b""
+        while begin.count(b"</event>") < 100:
+            begin += os.read(pipe(process.stdout).fileno(), 65536)
+        process.send_signal(signal.SIGTERM)
+        rest = pipe(process.stdout).read()
+        assert process.wait(30) == 0
+    events = read_stream(begin + rest)
+    assert {event["data"].split(",")[2] for event in events.records} == {"far"}
+    assert {event["data"].split(" ")[-3] for event in events.records} == {"far"}
     assert sum(one["written"] for one in events.statistics) == len(events.records)
 
 

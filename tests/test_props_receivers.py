@@ -13,6 +13,7 @@ from forwarded import SECOND, batch
 from needs import ROOT, need
 from receivers import free_ports, wait_until
 from splunk_search_time import QUERY_FIELDS, App, events_of
+from udp_ports import is_bound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +57,7 @@ def _received(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         ["rsyslogd", "-n", "-f", str(folder / "rsyslog.conf"), "-i", str(folder / "pid")]
     )
     try:
-        wait_until(lambda: _is_bound(port), "rsyslogd listens")
+        wait_until(lambda: is_bound(port), "rsyslogd listens")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             for form in FORMATS:
                 for message in Messages(form, "user", "info", utc=True)(batch(3)):
@@ -71,16 +72,6 @@ def _received(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _is_bound(port: int) -> bool:
-    """Say whether somebody has the UDP port."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

@@ -182,12 +182,12 @@ class Settings:
         help="UDP port of --client and --server.",
     )  # fmt: skip
     allow: tuple[Network, ...] = setting(
-        (), "--allow", metavar="<network>", parse=network, many=True,
+        (), "--allow", metavar="<network>", parse=network, many=True, splunk=True,
         help="With --server, listen only to clients in this network, e.g. 192.0.2.0/24; may be "
         "given more than once (default: all).",
     )  # fmt: skip
     key_file: str | None = setting(
-        None, "--key-file", metavar="<file name>",
+        None, "--key-file", metavar="<file name>", splunk=True,
         help="File with the key that signs what --client sends, and that --server then asks for.",
     )  # fmt: skip
     syslog: tuple[Address, ...] = setting(

@@ -15,6 +15,7 @@ from dnsqmon.assemble import assemble, make_sensor
 from dnsqmon.checkpoint import Checkpoint
 from dnsqmon.counters import Counters
 from dnsqmon.errors import ConfigError, SourceError
+from dnsqmon.forwarding import read_secrets
 from dnsqmon.settings import Settings, check_sources, read_settings, table
 from dnsqmon.sinks.splunk import SplunkSink
 from dnsqmon.splunk_statistics import SplunkStatistics
@@ -72,7 +73,9 @@ def check(settings: Settings) -> None:
 
     The port of a relay is not tried: the input that is being edited may hold it.
     """
-    if settings.server or (settings.read and Path(settings.read).is_dir()):
+    if settings.server:
+        read_secrets(settings, None)
+    elif settings.read and Path(settings.read).is_dir():
         make_sensor(settings, Counters())
     else:
         assemble(settings, io.StringIO()).source.close()
