@@ -213,3 +213,29 @@ def test_systemd_unit_is_valid_and_tight(tmp_path: Path) -> None:
         ["systemd-analyze", "security", "--offline=true", "--threshold=20", str(unit)],
         check=True, capture_output=True,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("mode", "said"), [(0o700, "--user nobody may not read"), (0o755, "")])
+def test_a_library_that_the_user_may_not_read_is_refused(
+    tmp_path: Path, mode: int, said: str
+) -> None:
+    """Python loads parts of itself late: one in root's home would fail then, so it fails now."""
+    need_root()
+    for folder in (tmp_path.parents[1], tmp_path.parent):
+        folder.chmod(0o755)
+    tmp_path.chmod(mode)
+    library = tmp_path / "os.py"
+    library.touch()
+    script = (
+        "import os, sys\n"
+        "from dnsqmon import errors, privileges\n"
+        "privileges.drop('nobody')\n"
+        "os.__file__ = sys.argv[1]\n"
+        "try: privileges.check_library('nobody')\n"
+        "except errors.ConfigError as error: print(error)"
+    )
+    done = subprocess.run(
+        _python(script, str(library)), env=ENVIRONMENT, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.startswith(said)
+    assert bool(done.stdout) == bool(said)

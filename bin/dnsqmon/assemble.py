@@ -102,7 +102,7 @@ def _source(
         return cast("Source", relay_server(settings, secrets))
     if settings.read:
         return CaptureFile(settings.read, on_progress=on_progress)
-    return _live(settings)
+    return open_interfaces(settings)
 
 
 def _inlet(settings: Settings, counters: Counters) -> Inlet:
@@ -114,8 +114,8 @@ def _inlet(settings: Settings, counters: Counters) -> Inlet:
     return make_sensor(settings, counters)
 
 
-def _live(settings: Settings) -> Source:
-    """Open the interfaces, each engine's modules being loaded only where it is used."""
+def open_interfaces(settings: Settings) -> Source:
+    """Open the interfaces of --interface; an engine is loaded only where it is used."""
     engine = settings.engine
     if engine == "scapy" or (engine == "auto" and sys.platform != "linux"):
         from dnsqmon.sources.scapy_sniffer import ScapySniffer  # noqa: PLC0415 - as said

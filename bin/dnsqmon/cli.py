@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dnsqmon import __version__, privileges
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 _DESCRIPTION = "Monitor DNS queries: read captures, score every query, write records."
 _EPILOG = (
     "Other commands: `dnsqmon report queries.db` answers questions from a database that -w sql "
-    "wrote; `dnsqmon lists import` makes lists of published rankings and feeds."
+    "wrote; `dnsqmon lists import` makes lists of published rankings and feeds; `dnsqmon check`, "
+    "with the options of a run, says what would stand in its way."
 )
 
 #: Commands beside the monitor itself; imported only when called, for a quick start.
@@ -51,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             words = name.split()
             if arguments[: len(words)] == words:
                 return _command(name, module, arguments[len(words) :])
+        if arguments[:1] == ["check"]:
+            return _check(_settings(arguments[1:]))
         return _monitor(_settings(arguments))
     except ConfigError as error:
         log.error("%s", error)  # noqa: TRY400 - the sentence is for the user, the place is not
@@ -73,6 +77,13 @@ def _command(name: str, module_name: str, arguments: list[str]) -> int:
     module.configure(parser)
     code: int = module.run(parser.parse_args(arguments))
     return code
+
+
+def _check(settings: Settings) -> int:
+    """Say what stands in the way of a run with these settings."""
+    from dnsqmon.check import check  # noqa: PLC0415 - for a quick start of everything else
+
+    return 0 if check(settings, os.environ.get("DNSQMON_HEC_TOKEN")) else 2
 
 
 def _settings(arguments: list[str]) -> Settings:
@@ -147,7 +158,7 @@ def _monitor(settings: Settings) -> int:
         settings,
         sys.stdout,
         on_progress=progress.show,
-        once_open=lambda: privileges.drop(settings.user) if live else None,
+        once_open=partial(_drop_rights, settings),
         hec_token=os.environ.get("DNSQMON_HEC_TOKEN"),
     )
     status = Status(pipeline, _for_people(settings), settings.time, file_name(settings))
@@ -188,6 +199,13 @@ def _for_people(settings: Settings) -> TextIO | None:
     if settings.json != "-":
         return sys.stdout
     return sys.stderr if sys.stderr.isatty() else None
+
+
+def _drop_rights(settings: Settings) -> None:
+    """Keep no right that only opening an interface or a port needs."""
+    if settings.interface or settings.server:
+        privileges.drop(settings.user)
+        privileges.check_library(settings.user)
 
 
 class _Progress:

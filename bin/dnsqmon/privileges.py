@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import ctypes
-import logging
 import os
 import sys
 from pathlib import Path
 
 from dnsqmon.errors import ConfigError
-
-log = logging.getLogger("dnsqmon")
 
 CAP_NET_RAW = 13  # linux/capability.h
 
@@ -43,19 +39,21 @@ def drop(user: str) -> None:
     """
     if os.name != "posix":
         return
-    for codec in ("ascii", "idna"):  # Python loads them late: the last chance, in a venv of root's
-        codecs.lookup(codec)
     if os.geteuid() == 0:
         _become(user)
     if sys.platform == "linux":
         _drop_capabilities()
+
+
+def check_library(user: str) -> None:
+    """Make sure, after `drop`, that Python can still load what it loads late; else ConfigError."""
     if not os.access(os.__file__, os.R_OK):
-        log.warning(
-            "--user %s cannot read the Python library in %s: what is loaded later, as scapy for "
-            "tunnels, will be missing; install dnsqmon where that user may read, as in /opt",
-            user,
-            Path(os.__file__).parent,
+        message = (
+            f"--user {user} may not read Python's library in {Path(os.__file__).parent}: install "
+            "dnsqmon with a Python that everybody may read, as /usr/bin/python3, or give --user "
+            "root, which keeps the user but no capability"
         )
+        raise ConfigError(message)
 
 
 def _drop_capabilities() -> None:
