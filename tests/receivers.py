@@ -33,7 +33,7 @@ template(name="json" type="list" option.jsonf="on") {{
   property(outname="raw" name="rawmsg" format="jsonf")
 }}
 ruleset(name="all") {{ action(type="omfile" file="{folder}/out.json" template="json") }}
-input(type="imudp" address="127.0.0.1" port="{udp}" ruleset="all")
+input(type="imudp" address="127.0.0.1" port="{udp}" rcvbufSize="4m" ruleset="all")
 input(type="imptcp" address="127.0.0.1" port="{tcp}" ruleset="all")
 input(type="imtcp" address="127.0.0.1" port="{tls_port}" ruleset="all")
 """
@@ -42,7 +42,7 @@ _SYSLOG_NG = """
 @version: 3.38
 options {{ keep-hostname(yes); flush-lines(1); stats-freq(0); }};
 source all {{
-  network(transport("udp") ip("127.0.0.1") port({udp}) so-rcvbuf(1048576));
+  network(transport("udp") ip("127.0.0.1") port({udp}) so-rcvbuf(4194304));
   network(transport("tcp") ip("127.0.0.1") port({tcp}));
   syslog(transport("tcp") ip("127.0.0.1") port({counted}));
 }};
