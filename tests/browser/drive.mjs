@@ -1,8 +1,8 @@
 // Walk through dashboards in Chromium: `node drive.mjs FOLDER < plan.json > reports.json`.
 //
 // FOLDER holds node_modules/playwright-core. A plan is {chromium, profile, steps}; a step opens an
-// address ({open, screenshot?}) or clicks in the page before it ({click: {panel, text}}). Each step
-// gives a report once every panel has come to rest.
+// address ({open, screenshot?}) or clicks in the page before it ({click: {panel, text}}, without text
+// on a single value). Each step gives a report once every panel has come to rest.
 import { createRequire } from 'node:module';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -85,14 +85,19 @@ async function report(step) {
     await page.waitForTimeout(250);
     panels = await page.evaluate(panelsOf);
   } while (Date.now() < deadline && !(panels.length && panels.every((panel) => panel.atRest)));
+  const restless = panels.filter((panel) => !panel.atRest);
+  if (!panels.length || restless.length) {
+    const body = await page.evaluate(() => document.body.innerText);
+    throw new Error(`${page.url()} did not come to rest: ${errors.join('; ')}\n${body}`);
+  }
   if (step.screenshot) {
     await page.waitForTimeout(1500);
     await page.screenshot({ path: step.screenshot, fullPage: true });
   }
   const inputs = await page.evaluate(() =>
     [...document.querySelectorAll('[data-test="input-item"]')].map((input) => [
-      input.querySelector('[data-test="input-title"]').textContent,
-      input.querySelector('input')?.value ?? input.innerText.split('\n').pop(),
+      input.getAttribute('aria-label').replace(/^Input /, ''),
+      input.querySelector('input')?.value ?? input.querySelector('[data-test="label"]')?.textContent,
     ]));
   const seen = {
     address: page.url(),
@@ -111,11 +116,13 @@ for (const step of plan.steps) {
   if (step.open) {
     await page.goto(step.open);
   } else {
-    const cell = page.locator(`#${step.click.panel}`).getByText(step.click.text, { exact: true });
-    await Promise.all([
-      page.waitForEvent('load'),
-      cell.first().click(),
-    ]);
+    const panel = page.locator(`#${step.click.panel}`);
+    const target = step.click.text
+      ? panel.getByText(step.click.text, { exact: true })
+      : panel.locator('[data-test="majorValue"]');
+    const before = page.url();
+    await target.first().click();
+    await page.waitForURL((url) => url.href !== before, { timeout: 15000 });
   }
   reports.push(await report(step));
 }

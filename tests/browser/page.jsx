@@ -1,5 +1,6 @@
 // Show one of the app's views as Splunk does: the shipped file, the theme it names, and the
-// values that the address gives its inputs (?form.client=192.0.2.1).
+// values that the address gives its inputs (?form.client=192.0.2.1). Splunk's packages are CommonJS:
+// a package.json of "type": "module" would change what their default imports mean.
 import { createRoot } from 'react-dom/client';
 import { DashboardContextProvider } from '@splunk/dashboard-context';
 import { DashboardCore } from '@splunk/dashboard-core';
