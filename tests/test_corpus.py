@@ -307,8 +307,8 @@ def named(differences: Differences, capture: str) -> dict[str, int]:
 
 # What the generator of the synthetic captures put in
 
-#: Where the generator gives a message to the repetition of the segment that made it whole.
-WHOLE_EARLIER = {("synth/tcp.pcap", "73")}
+#: Segments that complete messages, where the generator gives all to the connection's last one.
+WHOLE_EARLIER = {("synth/tcp.pcap", frame) for frame in ("73", "102", "103", "104")}
 
 
 @pytest.mark.parametrize(
