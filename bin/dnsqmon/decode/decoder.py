@@ -40,7 +40,7 @@ class _Layout(NamedTuple):
 
 def _layout(link_header: str, network_at: int, vlan_tag: int) -> _Layout:
     """Lay out: EtherType | what tells a plain UDP datagram | addresses | UDP | start of DNS."""
-    udp_and_dns = "HHH2xHHH"
+    udp_and_dns = "HHH2xHHH6x"
     return _Layout(
         struct.Struct(f">{link_header}BxH2xHxB2x4s4s{udp_and_dns}").unpack_from,
         struct.Struct(f">{link_header.replace('H', '2x')}B3xHBx16s16s{udp_and_dns}").unpack_from,
