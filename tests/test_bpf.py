@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from dnsqmon.sources.bpf import Instruction
+    from dnsqmon.sources.bpf_assembler import Instruction
     from namespaces import Namespace
 
 SNAP = 65535

@@ -283,6 +283,20 @@ def test_what_a_full_ring_drops_is_counted() -> None:
     assert source.freezes() > 0
 
 
+def test_drops_are_reported_while_they_happen(caplog: pytest.LogCaptureFixture) -> None:
+    """Who runs a ring that is too small reads so in the log, with the setting that helps."""
+    with veth_pair() as (client, server):
+        source = server.call(lambda: LiveCapture(["eth0"], [53], ring_megabytes=1))
+        _send(client, "192.0.2.2", *[QUERY + bytes(900)] * 3000)
+        batches = source.batches()
+        while not caplog.messages:
+            next(batches)
+        source.close()
+    dropped = source.losses()["kernel_dropped"]
+    times = f"the ring was full {source.freezes()} times"
+    assert caplog.messages == [f"{dropped} packets dropped: {times}; set --ring-size higher"]
+
+
 def test_an_idle_interface_yields_empty_batches() -> None:
     """What is timed goes on without a packet."""
     with veth_pair() as (_, server):

@@ -6,7 +6,8 @@ import ctypes
 import ctypes.util
 
 from dnsqmon.errors import ConfigError
-from dnsqmon.sources.bpf import MAX_INSTRUCTIONS, Instruction, by_link, reject_all
+from dnsqmon.sources.bpf import MAX_INSTRUCTIONS, by_link, reject_all
+from dnsqmon.sources.bpf_assembler import Instruction
 
 _DLT_ETHERNET, _DLT_RAW = 1, 12
 _NETMASK_UNKNOWN = 0xFFFFFFFF

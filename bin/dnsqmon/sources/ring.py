@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 from dnsqmon.sources.bpf import (
     ETHERNET_LIKE,
     inverse,
-    machine_code,
     reject_all,
     without_echo,
 )
+from dnsqmon.sources.bpf_assembler import machine_code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dnsqmon.record import Frame
-    from dnsqmon.sources.bpf import Instruction
+    from dnsqmon.sources.bpf_assembler import Instruction
 
 _ETH_P_ALL = 0x0003
 _SOL_PACKET = 263
