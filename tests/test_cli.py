@@ -499,6 +499,27 @@ def test_state(tmp_path: Path) -> None:
     assert flags == ["f", "fst", "None", "st", "f", "fst"]
 
 
+def test_state_after_a_kill(tmp_path: Path) -> None:
+    """SIGKILL costs what was seen since the last save, a minute at most, and never the file."""
+    path = two(tmp_path)
+    assert run("-r", path, "-d", "--state", "state.db", cwd=tmp_path)[0] == 0
+    process = start(
+        "-r", "-", "-d", "--state", "state.db", cwd=tmp_path, stdin=subprocess.PIPE
+    )  # fmt: skip
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(craft.pcap(timed([query("new.example.org")])))
+    process.stdin.flush()
+    assert process.stdout.readline().decode() == READING
+    assert b"Flags: f - new.example.org" in process.stdout.readline()
+    process.kill()
+    process.communicate(timeout=30)
+    frames = [query("www.example.com"), query("new.example.org")]
+    again = capture(tmp_path / "again.pcap", frames)
+    assert run("-r", again, "-w", "csv", "--state", "state.db", cwd=tmp_path)[0] == 0
+    assert [row[13] for row in rows(tmp_path / "queries.csv")] == ["None", "f"]
+
+
 # The account
 
 
