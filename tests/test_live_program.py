@@ -88,9 +88,9 @@ class Program:
         with self.csv.open(newline="") as file:
             return list(csv.DictReader(file))
 
-    def stop(self) -> dict[str, Any]:
+    def stop(self, number: int = signal.SIGTERM) -> dict[str, Any]:
         """End the program as systemd does; give its last account, which must add up."""
-        self.process.terminate()
+        self.process.send_signal(number)
         _, errors = self.process.communicate(timeout=30)
         assert (self.process.returncode, errors) == (0, "")
         account: dict[str, Any] = json.loads(
@@ -214,10 +214,11 @@ def test_every_frame_of_a_replay_is_accounted_for(
         assert without_time == [{**row, "Date": "", "Time": ""} for row in csv.DictReader(file)]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopping_under_load_writes_what_was_captured(
-    ends: tuple[Namespace, Namespace], tmp_path: Path, capture: Path
+    ends: tuple[Namespace, Namespace], tmp_path: Path, capture: Path, number: int
 ) -> None:
-    """SIGTERM in the middle of a flood: what had been captured is written, nothing is lost."""
+    """A signal in the middle of a flood: what had been captured is written, nothing is lost."""
     need("tcpreplay")
     client, server = ends
     program = Program(server, tmp_path, "-t", "60")
@@ -226,12 +227,39 @@ def test_stopping_under_load_writes_what_was_captured(
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     time.sleep(1)
-    account = program.stop()
+    account = program.stop(number)
     assert flood.poll() is None
     flood.terminate()
     flood.wait()
     assert account["records"] == len(program.rows()) > 0
     assert account["held"] == 0
+
+
+def test_an_interface_removed_in_mid_capture(
+    ends: tuple[Namespace, Namespace], tmp_path: Path, capture: Path
+) -> None:
+    """The program says so, waits, goes on with the interface's successor, and has lost no count."""
+    need("tcpreplay")
+    client, server = ends
+    program = Program(server, tmp_path)
+    flood = client.start(
+        "tcpreplay", "-q", "--topspeed", "--loop", "1000", "-i", "eth0", str(capture),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    time.sleep(0.5)
+    server.ip("link del eth0")
+    flood.wait()
+    assert program.process.stderr is not None
+    assert "interface eth0 is down" in program.process.stderr.readline()
+    client.ip(f"link add eth0 type veth peer name eth0 netns {server.name}")
+    for end in ends:
+        end.ip("link set eth0 up")
+    assert "interface eth0 is back" in program.process.stderr.readline()
+    packet = ipv4(CLIENT4, SERVER4, 17, udp(4242, 53, dns_query("after.example.com")))
+    client.send_frames("eth0", [ethernet(packet)])
+    account = program.stop()
+    assert account["records"] == len(program.rows()) > 1
+    assert program.rows()[-1]["Domain"] == "after.example.com"
 
 
 def test_killed_and_started_again(
