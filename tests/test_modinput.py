@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from namespaces import Namespace
+
 DEMO = ROOT / "tests/data/demo.pcap"
 #: Settings of inputs.conf that are Splunk's, not the input's.
 SPLUNKS = {
@@ -573,6 +575,36 @@ def test_live_capture_until_sigterm(
     assert {event["data"].split(",")[8] for event in events.records} == {"live.example"}
     assert events.statistics
     assert sum(one["written"] for one in events.statistics) == len(events.records)
+
+
+def test_vanished_interface_is_survived(modinput: Input) -> None:
+    """An interface that goes away is told of, the input waits for it, and SIGTERM still ends it."""
+    need_root()
+    need("ip")
+    from namespaces import namespace  # noqa: PLC0415 - it needs Linux
+
+    with namespace() as net:
+        net.ip("link add gone0 type veth peer name gone1")
+        net.ip("link set gone0 up")
+        inside = ("ip", "netns", "exec", net.name)
+        with modinput.started(modinput.xml({"interface": "gone0"}), *inside) as process:
+            log = modinput.folder / "var/log/splunk/dnsqmon_test.log"
+            wait_until(lambda: log.exists() and "started" in log.read_text(), "the input started")
+            wait_until(lambda: "gone0" in _packet_sockets(net), "the input captures")
+            net.ip("link del gone0")
+            wait_until(lambda: "gone0" in log.read_text(), "the log tells of the interface")
+            assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            stream = pipe(process.stdout).read()
+            assert process.wait(30) == 0
+            complaint = pipe(process.stderr).read().decode().splitlines()
+    assert len(read_stream(stream).statistics) == 1
+    assert [line for line in complaint if not line.startswith(("WARN ", "ERROR "))] == []
+
+
+def _packet_sockets(net: Namespace) -> str:
+    """Name the interfaces that packet sockets are bound to."""
+    return net.run("ss", "--packet", "--numeric").stdout
 
 
 def test_relay_of_other_sensors(modinput: Input, captures: Path) -> None:
