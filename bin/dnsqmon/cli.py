@@ -154,6 +154,9 @@ def _monitor(settings: Settings) -> int:
     """Run the sensor until its source ends or a signal ends it."""
     progress = _Progress(enabled=bool(settings.read) and not settings.display)
     live = settings.interface or settings.server
+    # Until there is a pipeline to act on them; the lists are about to be loaded anyway.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     pipeline = assemble(
         settings,
         sys.stdout,
