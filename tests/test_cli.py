@@ -618,13 +618,18 @@ def test_ended_in_mid_file(tmp_path: Path) -> None:
 
 
 def test_interrupted_before_there_is_a_capture(tmp_path: Path) -> None:
-    """Ctrl-C while standard input has not yet begun ends without a traceback."""
+    """Before standard input has begun, Ctrl-C ends without a traceback; SIGHUP and SIGUSR1 wait."""
     process = start("-r", "-", "-d", cwd=tmp_path, stdin=subprocess.PIPE)
     assert process.stdin
-    first_byte = craft.pcap([])[:1]
-    process.stdin.write(first_byte)
+    first_bytes = craft.pcap([])[:3]
+    process.stdin.write(first_bytes[:1])
     process.stdin.flush()
     wait_for(lambda: _unread(process.stdin) == 0, "the process to read its input")
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        process.send_signal(number)
+        process.stdin.write(first_bytes[1:2] if number == signal.SIGHUP else first_bytes[2:3])
+        process.stdin.flush()
+        wait_for(lambda: _unread(process.stdin) == 0, "the process to read on")
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=30) == (b"", b"")
     assert process.returncode == 128 + signal.SIGINT

@@ -51,9 +51,10 @@ tld:
 
 
 def test_published_table_is_whole() -> None:
-    """The table has the original's 148 TLDs, each once."""
+    """The table has the original's 148 TLDs, each once, and the profile no other."""
     assert len(POINTS_OF) == sum(len(tlds.split()) for tlds in PUBLISHED.values()) == 148
     assert Counter(POINTS_OF.values()) == {5: 75, 10: 38, 15: 13, 20: 17, 25: 4, 35: 1}
+    assert set(load_profile("weighted").tlds) == {*POINTS_OF, *UNSCORED}
 
 
 @pytest.mark.parametrize(
