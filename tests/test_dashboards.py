@@ -43,14 +43,14 @@ def test_references_hold(view: str) -> None:
 
 @pytest.mark.parametrize("view", NAMES)
 def test_base_searches_are_shared(view: str) -> None:
-    """A base ends in a transforming command, as Splunk asks, and serves two panels or more."""
+    """A base is rows, not events, as Splunk asks, and serves two panels or more."""
     sources = DEFINITIONS[view]["dataSources"]
     extended = [one["options"]["extend"] for one in sources.values() if one["type"] == "ds.chain"]
     assert extended
     for base in set(extended):
         assert sources[base]["type"] == "ds.search"
         commands = [part.split()[0] for part in split(query(view, base, defaults(view)), "|")[1:]]
-        assert commands[-1] in TRANSFORMING
+        assert TRANSFORMING & set(commands)
         assert extended.count(base) >= 2
 
 

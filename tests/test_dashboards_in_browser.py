@@ -26,6 +26,8 @@ pytestmark = pytest.mark.real
 
 CACHE = ROOT / ".cache" / "browser"
 PICTURES = CACHE / "pictures"
+#: The hours of the demo capture: nine to five, seen from shortly after.
+WORKDAY = "form.global_time.earliest=-10h%40h&form.global_time.latest=now"
 #: Somebody who types this into the client's field wants to leave the quotes of the search.
 BREAK_OUT = '" OR src="*'
 
@@ -48,8 +50,10 @@ def _click(panel: str, text: str = "") -> dict[str, Any]:
 
 def _walk(full: Splunkd, empty: Splunkd) -> Iterator[Step]:
     for view in NAMES:
-        yield Step(f"{view} dark", _open(full, view, "form.score=0", f"{view}.png"))
-        yield Step(f"{view} light", _open(full, view, "theme=light", f"{view}_light.png"))
+        yield Step(f"{view} dark", _open(full, view, WORKDAY, f"{view}.png"))
+        yield Step(
+            f"{view} light", _open(full, view, f"theme=light&{WORKDAY}", f"{view}_light.png")
+        )
         yield Step(f"{view} empty", _open(empty, view))
     week = "form.global_time.earliest=-7d%40h&form.global_time.latest=now"
     yield Step("start", _open(full, "dnsqmon_overview", week))

@@ -26,9 +26,6 @@ class Aggregate(NamedTuple):
             pick = min if self.function == "earliest" else max
             return self.value(pick(timed, key=lambda e: float(e["_time"]))) if timed else None
         values = [v for event in events for v in _values(self.value(event))]
-        if seconds := _rate(self.function):
-            total = FUNCTIONS["sum"](values)
-            return None if total is None else total / seconds
         return FUNCTIONS[self.function](values)
 
 
@@ -104,13 +101,7 @@ def parse_aggregates(text: str, now: float, present: Sequence[str]) -> list[Aggr
 
 
 def _known(function: str) -> bool:
-    return function in FUNCTIONS or function in ("earliest", "latest") or bool(_rate(function))
-
-
-def _rate(function: str) -> int:
-    """Give N of `per_N_seconds`, which timechart makes of per_second() as its span is N."""
-    found = re.fullmatch(r"per_(\d+)_seconds", function)
-    return int(found.group(1)) if found else 0
+    return function in FUNCTIONS or function in ("earliest", "latest")
 
 
 def _wild(function: str, pattern: str, name: str, present: Sequence[str]) -> list[Aggregate]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-HOUR = 3600
+PERIOD = 3600  # seconds between two statistics events
 #: A moment after the last packet of the demo capture: 2026-03-02 17:05 UTC, and the day before it.
 NOW = 1_772_471_100.0
 DAY = Window(relative_time("-24h@h", NOW), NOW, NOW)
@@ -48,7 +48,9 @@ def statistics(root: Path, folder: Path) -> list[str]:
     """Give statistics events for each hour of the demo capture, with the sensor's own counts."""
     events = []
     lists = dict(_lists(root))
-    for number, (end, part) in enumerate(_hours(root / "tests" / "data" / "demo.pcap", folder), 1):
+    for number, (end, part) in enumerate(
+        _periods(root / "tests" / "data" / "demo.pcap", folder), 1
+    ):
         account = _sensor(root, part, folder / f"{end}.csv")
         counts = {
             "captured": account["captured"],
@@ -63,7 +65,8 @@ def statistics(root: Path, folder: Path) -> list[str]:
         for sensor, drops in ((SENSOR, 0), (LOSING, number % 3)):
             event = {
                 "time": float(end), "version": "1.0.0", "sensor": sensor, "input": "eth0",
-                "profile": "classic", "uptime": number * HOUR, "interval": HOUR, **counts, **lists,
+                "profile": "classic", "uptime": number * PERIOD, "interval": PERIOD,
+                **counts, **lists,
                 "captured": counts["captured"] + drops, "loss_kernel_drops": drops,
             }  # fmt: skip
             events.append(json.dumps(event))
@@ -89,17 +92,17 @@ def _sensor(root: Path, capture: Path, target: Path) -> dict[str, Any]:
     return dict(json.loads(account))
 
 
-def _hours(capture: Path, folder: Path) -> Iterator[tuple[int, Path]]:
-    """Cut a classic pcap file by the hour: the hour's end in epoch seconds, and its frames."""
+def _periods(capture: Path, folder: Path) -> Iterator[tuple[int, Path]]:
+    """Cut a classic pcap file: each period's end in epoch seconds, and its frames."""
     data = capture.read_bytes()
-    hours: dict[int, bytes] = {}
+    periods: dict[int, bytes] = {}
     at = 24
     while at < len(data):
         seconds, _, size = struct.unpack_from("<III", data, at)
-        hours.setdefault(seconds // HOUR * HOUR + HOUR, data[:24])
-        hours[seconds // HOUR * HOUR + HOUR] += data[at : at + 16 + size]
+        periods.setdefault(seconds // PERIOD * PERIOD + PERIOD, data[:24])
+        periods[seconds // PERIOD * PERIOD + PERIOD] += data[at : at + 16 + size]
         at += 16 + size
-    for end, frames in sorted(hours.items()):
+    for end, frames in sorted(periods.items()):
         part = folder / f"{end}.pcap"
         part.write_bytes(frames)
         yield end, part
@@ -112,5 +115,5 @@ def _lists(root: Path) -> Iterator[tuple[str, object]]:
         content = path.read_bytes()
         yield f"{name}_name", path.name
         yield f"{name}_size", len(content.splitlines()) - 1
-        yield f"{name}_age", days * 24 * HOUR
+        yield f"{name}_age", days * 86400
         yield f"{name}_hash", hashlib.sha256(content).hexdigest()[:16]

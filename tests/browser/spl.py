@@ -231,7 +231,6 @@ def _timechart(results: Results, arguments: str, window: Window, _known: Knowled
     if window.earliest <= 0:  # all time: from the first event on
         first = min((row["_time"] for row in rows), default=last)
     times = [first + span * n for n in range(max(1, int(-(-(last - first) // span))))]
-    rest = re.sub(r"\bper_second\(", f"per_{span}_seconds(", rest)
     limit = int(options.get("limit", 10))
     table = _pivot(Results(results.fields, rows), "_time", rest, window, limit)
     filled = {row["_time"]: row for row in table.rows}
