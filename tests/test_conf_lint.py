@@ -61,7 +61,7 @@ COMMANDS = {
 FUNCTIONS = {
     "avg", "case", "coalesce", "count", "dc", "eval", "if", "in", "isnotnull", "isnull", "latest",
     "last", "like", "lower", "match", "max", "min", "mvappend", "mvcount", "mvdedup", "mvindex",
-    "mvjoin", "mvsort", "now", "null", "per_second", "relative_time", "replace", "round",
+    "mvjoin", "mvsort", "now", "null", "per_second", "replace", "round",
     "search", "split", "stdev", "strftime", "strptime", "sum", "tonumber", "tostring", "values",
     "var",
 }  # fmt: skip

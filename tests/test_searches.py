@@ -51,7 +51,6 @@ def _index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
             _listed(values)[at] if to is None else _listed(values)[at : to + 1]
         ),
         "mvsort": lambda values: sorted(map(str, _listed(values))),
-        "relative_time": lambda now, days: now - 86400 * int(re.findall(r"-(\d+)d", days)[0]),
     }
     for name, function in functions.items():
         monkeypatch.setitem(expressions.FUNCTIONS, name, function)
