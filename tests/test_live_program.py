@@ -248,6 +248,7 @@ def test_an_interface_removed_in_mid_capture(
     )  # fmt: skip
     time.sleep(0.5)
     server.ip("link del eth0")
+    flood.terminate()
     flood.wait()
     assert program.process.stderr is not None
     assert "interface eth0 is down" in program.process.stderr.readline()
