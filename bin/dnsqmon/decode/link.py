@@ -74,7 +74,7 @@ def _linux_cooked(frame: bytes) -> Packet:
 
 def _linux_cooked_2(frame: bytes) -> Packet:
     protocol = int.from_bytes(frame[:2], "big")
-    return ethertype_at(frame, 18) if protocol in VLAN_TAGS else (protocol, frame[20:])
+    return ethertype_at(frame, 22) if protocol in VLAN_TAGS else (protocol, frame[20:])
 
 
 def _loopback(frame: bytes) -> Packet:
