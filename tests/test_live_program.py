@@ -266,7 +266,7 @@ def test_an_interface_removed_in_mid_capture(
 def test_killed_and_started_again(
     ends: tuple[Namespace, Namespace], tmp_path: Path, capture: Path
 ) -> None:
-    """After kill -9 under load the file has whole lines only, and is appended to."""
+    """After kill -9 under load the file is appended to; only its last line may be cut off."""
     need("tcpreplay")
     client, server = ends
     program = Program(server, tmp_path, "-t", "1")
@@ -290,7 +290,9 @@ def test_killed_and_started_again(
     assert after.startswith(before)
     assert after.count("Date,Time") == 1
     assert program.rows()[-1]["Domain"] == "after.example.com"
-    assert all(line.count(",") == 13 for line in after.splitlines())
+    # The kernel may end a write of the killed process in mid-line; the next run ends that line.
+    cut = [line for line in after.splitlines() if line.count(",") != 13]
+    assert cut in ([], before.splitlines()[-1:])
 
 
 def test_the_account_is_shown_on_demand(ends: tuple[Namespace, Namespace], tmp_path: Path) -> None:
