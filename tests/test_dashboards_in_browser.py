@@ -50,7 +50,9 @@ def _click(panel: str, text: str = "") -> dict[str, Any]:
 
 def _walk(full: Splunkd, empty: Splunkd) -> Iterator[Step]:
     for view in NAMES:
-        yield Step(f"{view} dark", _open(full, view, WORKDAY, f"{view}.png"))
+        narrowed = "form.domain=example.net" if view == "dnsqmon_domain" else ""
+        dark = f"{WORKDAY}&{narrowed}"
+        yield Step(f"{view} dark", _open(full, view, dark, f"{view}.png"))
         yield Step(
             f"{view} light", _open(full, view, f"theme=light&{WORKDAY}", f"{view}_light.png")
         )
