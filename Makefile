@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-python lint bench bench-live package clean
+.PHONY: demo test test-python lint bench bench-live package package-with-scapy clean
 
 demo: $(READY)
 	@rm -rf demo && mkdir demo
@@ -15,7 +15,7 @@ demo: $(READY)
 	$(BIN)/dnsqmon report demo/queries.db
 
 # The suite runs on this Python and on the oldest and the newest that Splunk ships.
-test: $(READY)
+test: $(READY) .venv-appinspect/.ready
 	$(BIN)/pip install --quiet --editable '.[test]'
 	$(BIN)/python -m pytest
 	tests/on_pythons.sh 3.9 3.13
@@ -35,8 +35,17 @@ bench-live: $(READY)
 package: $(READY)
 	$(BIN)/python package/build.py
 
+package-with-scapy: $(READY)
+	$(BIN)/python package/build.py --with-scapy
+
 clean:
-	rm -rf $(VENV) .venv-3.* build dist demo .cache bin/*.egg-info
+	rm -rf $(VENV) .venv-* build dist demo .cache bin/*.egg-info
+
+# Splunk's own validators, which want Python 3.9 to 3.12.
+.venv-appinspect/.ready: tests/requirements-appinspect.txt
+	tests/find_python.sh 3.12 3.11 3.10 3.9 | xargs -I% % -m venv .venv-appinspect
+	.venv-appinspect/bin/pip install --quiet --requirement tests/requirements-appinspect.txt
+	@touch $@
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -4,18 +4,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-find_python() {
-    for candidate in "python$1" "$(pyenv root 2>/dev/null)/versions/$1".*/bin/python; do
-        if "$candidate" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$1')" \
-            >/dev/null 2>&1; then
-            echo "$candidate"
-            return
-        fi
-    done
-}
-
 for version in "$@"; do
-    python=$(find_python "$version")
+    python=$(tests/find_python.sh "$version")
     if [ -z "$python" ]; then
         echo "Python $version is not on this machine: the suite did not run on it"
         [ "${CI:-}" = true ] && exit 1

@@ -15,7 +15,7 @@ from needs import ROOT, missing
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 
 @pytest.fixture(name="base", scope="module")

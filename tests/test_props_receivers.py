@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.once]
 
 #: What a UDP input of Splunk indexes: its own time and the sender before what follows the PRI.
 SPLUNK_UDP = "%timegenerated:::date-rfc3164% %fromhost-ip% %rawmsg-after-pri%\\n"
