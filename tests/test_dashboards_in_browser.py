@@ -73,7 +73,7 @@ def _walk(full: Splunkd, empty: Splunkd) -> Iterator[Step]:
 @pytest.fixture(name="indexes", scope="module")
 def _indexes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Index]:
     """Index the demo capture, and nothing."""
-    full = demo.index_of(ROOT, tmp_path_factory.mktemp("demo"))
+    full = demo.index_of(tmp_path_factory.mktemp("demo"))
     return {"full": full, "empty": Index(ROOT)}
 
 
