@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Callable, Dict
+from typing import TYPE_CHECKING, Callable
 
 from dnsqmon.record import RECORD_FIELDS
 
@@ -50,7 +50,7 @@ class Rendered:
         return self._rows
 
 
-class Clock(Dict[int, str]):
+class Clock(dict[int, str]):
     """Epoch seconds to `MM/DD/YYYY,HH:MM:SS`, in local time or UTC: `clock[second]`.
 
     A dictionary that makes what it lacks, since nearly every record asks for a second that was

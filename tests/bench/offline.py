@@ -1,7 +1,7 @@
 """Prints how fast captures are read, beside tcpdump, dnscap, passivedns and tshark.
 
-`make bench`, or `python tests/bench/offline.py [--frames N] [--runs N]`. Each program reads the same
-capture and writes text, in turn, `runs` times; the table gives the median, and the ratio to
+`make bench`, or `python tests/bench/offline.py [--frames N] [--runs N]`. Each program reads the
+same capture and writes text, in turn, `runs` times; the table gives the median, and the ratio to
 `tcpdump -nr`. Programs that are not installed are left out.
 """
 

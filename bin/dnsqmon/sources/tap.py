@@ -107,7 +107,7 @@ def _refusal(interface: str, error: OSError) -> ConfigError:
 
 def _is_up(interface: str) -> bool:
     """Ask for the flags of an interface (netdevice(7)); one that is not there is not up."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as control:
         request = struct.pack("16s24x", interface.encode())
         try:
             answer = fcntl.ioctl(control, _SIOCGIFFLAGS, request)
