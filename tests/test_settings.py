@@ -229,8 +229,7 @@ def test_readme_names_no_other_option() -> None:
 def test_readme_table_of_options() -> None:
     """The README's table of options is this table, row by row."""
     _, found, rest = _readme().partition("\n| option |")
-    if not found:
-        pytest.skip("the README has no table of options")
+    assert found
     lines = rest.partition("\n\n")[0].splitlines()[2:]
     assert lines == [
         "| `{}` | {} |".format(usage(row.flags, row.metavar).replace("|", "\\|"), row.help)
