@@ -293,8 +293,8 @@ def test_drops_are_reported_while_they_happen(caplog: pytest.LogCaptureFixture) 
             next(batches)
         source.close()
     dropped = source.losses()["kernel_dropped"]
-    times = f"the ring was full {source.freezes()} times"
-    assert caplog.messages == [f"{dropped} packets dropped: {times}; set --ring-size higher"]
+    counts = f"{dropped} packets dropped, {source.freezes()} ring freezes"
+    assert caplog.messages == [f"{counts}: set --ring-size higher"]
 
 
 def test_an_idle_interface_yields_empty_batches() -> None:

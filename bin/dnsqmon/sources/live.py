@@ -136,7 +136,7 @@ class LiveCapture:
         now = time.monotonic()
         if dropped > self._reported[0] and now >= self._report_at:
             log.warning(
-                "%d packets dropped: the ring was full %d times; set --ring-size higher",
+                "%d packets dropped, %d ring freezes: set --ring-size higher",
                 dropped - self._reported[0],
                 freezes - self._reported[1],
             )
