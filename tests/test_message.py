@@ -27,6 +27,11 @@ MESSAGES = {
     "pointer to itself": (dns_query(b"\xc0\x0c"), "bad_name"),
     "extended label": (dns_query(b"\x41\0"), "bad_name"),
     "too long": (dns_query([b"x" * 63] * 4), "bad_name"),
+    "255 octets": (
+        dns_query([b"x" * 63] * 3 + [b"y" * 61], txid=3),
+        Question(3, [b"x" * 63] * 3 + [b"y" * 61], 1),
+    ),
+    "256 octets": (dns_query([b"x" * 63] * 3 + [b"y" * 62]), "bad_name"),
     "too long, and cut before its end": (dns_query([b"x" * 63] * 4)[:-20], "bad_name"),
     "nothing": (b"", "malformed"),
     "11 octets": (QUERY[:11], "malformed"),
