@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import sys
 import threading
 import uuid
 from collections import defaultdict, deque
@@ -83,8 +84,10 @@ class HecServer(ThreadingHTTPServer):
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as theirs
         """Keep quiet about clients that go away, which the faults provoke."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
     def stop(self) -> None:
         """Stop listening; connections that are open live on."""

@@ -429,6 +429,17 @@ def test_records_for_a_collector_that_is_away_wait(caplog: pytest.LogCaptureFixt
         out.close()
 
 
+def test_records_wait_for_a_name_that_does_not_resolve(caplog: pytest.LogCaptureFixture) -> None:
+    """A collector whose name has no address costs no record while the spool has room."""
+    url = hec_url("https://splunk.invalid")
+    out = hec([url], TOKEN, Spool(None, 1 << 20), context=ssl.create_default_context())
+    out.write(batch(7))
+    wait_until(lambda: "splunk.invalid cannot be resolved" in caplog.text, "the log says so")
+    assert out.counts()["waiting"] == 7
+    with pytest.raises(SinkError, match="7 records could not be sent"):
+        out.close()
+
+
 def test_every_code_has_words() -> None:
     """Each code of Splunk's table is told in words."""
     assert set(range(27)) <= set(CODES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
 import threading
 import time
@@ -205,8 +206,11 @@ def test_an_old_server_is_served() -> None:
     assert sink.counts() == {"written": 2, "waiting": 0, "resumed": 0}
 
 
-def test_bad_datagrams_are_counted_by_reason_and_sender(server: RelayServer) -> None:
-    """A datagram that is refused leaves no record, only counts."""
+def test_bad_datagrams_are_counted_by_reason_and_sender(
+    server: RelayServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A datagram that is refused leaves no record, only counts, which are told at the end."""
+    caplog.set_level(logging.INFO)
     send(
         server, b"", b"<14> " + LINE, b"dnsQmon-packet," + field(4, "x"), b"dnsQmon-packet,,",
         Signer(KEY).datagram(LINE), b"dnsQmon-packet," + LINE,
@@ -220,6 +224,9 @@ def test_bad_datagrams_are_counted_by_reason_and_sender(server: RelayServer) -> 
     }
     losses = {name: count for name, count in server.losses().items() if count}
     assert losses == {"no_tag": 2, "bad_srcport": 1, "field_count": 1, "signed": 1}
+    server.close()
+    assert "a datagram of 127.0.0.1 is refused: it is no datagram of dnsqmon" in caplog.text
+    assert "refused 2 datagrams of 127.0.0.1: no_tag" in caplog.text
 
 
 def test_only_allowed_networks_are_heard() -> None:
@@ -410,7 +417,7 @@ def test_clients_are_counted_apart_and_their_number_is_bounded() -> None:
         assert guard.lost()["192.0.2.1"] == 2
 
 
-def test_a_server_with_a_key_refuses_what_is_not_signed() -> None:
+def test_a_server_with_a_key_refuses_what_is_not_signed(caplog: pytest.LogCaptureFixture) -> None:
     """With a --key-file the original's datagrams are refused, replays and forgeries too."""
     server = RelayServer("127.0.0.1", 0, key=KEY, utc=True)
     signer = Signer(KEY)
@@ -424,7 +431,9 @@ def test_a_server_with_a_key_refuses_what_is_not_signed() -> None:
         "on_the_way": 1,
     }
     assert server.lost_on_the_way() == {"127.0.0.1": 1}
+    caplog.set_level(logging.INFO)
     server.close()
+    assert "1 datagrams of 127.0.0.1 never came" in caplog.text
 
 
 def test_reads_a_key_file(tmp_path: Path) -> None:

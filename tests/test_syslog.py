@@ -385,7 +385,7 @@ class Reader(threading.Thread):
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         self.reads = reads
-        self.received: list[bytes] = []
+        self.received: list[bytearray] = []
         self.start()
 
     def run(self) -> None:
@@ -400,7 +400,7 @@ class Reader(threading.Thread):
     def _read(self, connection: socket.socket) -> None:
         with connection:
             index = len(self.received)
-            self.received.append(b"")
+            self.received.append(bytearray())
             while not self.reads:
                 time.sleep(0.01)
             while data := connection.recv(65536):
@@ -432,7 +432,10 @@ def test_a_destination_that_does_not_read_slows_nothing() -> None:
     for number in range(300):
         for out in (slow, fast):
             out.write(batch(500, number * 500))
-    wait_until(lambda: sum(map(len, reads.received)) > 150_000 * 100, "the other gets its records")
+    wait_until(
+        lambda: sum(data.count(b"\n") for data in reads.received) == 150_000,
+        "the other gets its records",
+    )
     fast.close()
     assert fast.counts() == {"written": 150_000, "waiting": 0, "resumed": 0}
     counts = slow.counts()
@@ -444,6 +447,16 @@ def test_a_destination_that_does_not_read_slows_nothing() -> None:
     hangs.reads = True
     for one in (hangs, reads):
         one.listener.close()
+
+
+def test_records_wait_for_a_name_that_does_not_resolve(caplog: pytest.LogCaptureFixture) -> None:
+    """A receiver whose name has no address costs no record while the spool has room."""
+    out = sink("tcp://siem.invalid:514")
+    out.write(batch(7))
+    wait_until(lambda: "siem.invalid cannot be resolved" in caplog.text, "the log says so")
+    assert out.counts()["waiting"] == 7
+    with pytest.raises(SinkError, match="7 records could not be sent"):
+        out.close()
 
 
 def test_a_restart_sends_what_a_dead_destination_left(tmp_path: Path) -> None:

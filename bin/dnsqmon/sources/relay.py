@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, Union
 
+from dnsqmon.destination import Complaints
 from dnsqmon.errors import ConfigError
 from dnsqmon.relay_format import SIGNED_TAG, TAG, Reader, Refusal, RefusedError
 from dnsqmon.relay_guard import Guard
@@ -32,6 +33,8 @@ BATCH, FEW, PAUSE = 5000, 50, 0.02
 LONGEST = 4096
 #: Senders that refusals are counted for one by one; all others are counted as `others`.
 MOST_SENDERS = 1000
+#: How many of those are told at the end.
+MOST_TOLD = 20
 
 
 class RelayBatch(NamedTuple):
@@ -65,6 +68,7 @@ class RelayServer:
         self._reader = Reader(utc=utc)
         self._guard = Guard(key) if key else None
         self._refused: Counter[tuple[str, str]] = Counter()
+        self._complaints = Complaints(log)
         self._dropped = 0
         self._stopping = False
 
@@ -105,9 +109,15 @@ class RelayServer:
         self._stopping = True
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket, and tell of whom datagrams were refused or lost, the worst first."""
         self._dropped = self._kernel_drops()
         self._socket.close()
+        for (sender, reason), count in self._refused.most_common(MOST_TOLD):
+            log.info("relay server: refused %d datagrams of %s: %s", count, sender, reason)
+        lost = Counter(self.lost_on_the_way())
+        for sender, count in lost.most_common(MOST_TOLD):
+            if count:
+                log.info("relay server: %d datagrams of %s never came", count, sender)
 
     def _receive(self) -> list[Record]:
         """Read the datagrams that came, at most BATCH."""
@@ -147,6 +157,7 @@ class RelayServer:
         if key not in self._refused and len(self._refused) >= MOST_SENDERS:
             key = ("others", key[1])
         self._refused[key] += 1
+        self._complaints.say(f"relay server: a datagram of {sender} is refused: {reason.value}")
 
     def _kernel_drops(self) -> int:
         """Ask the socket: SO_MEMINFO's SK_MEMINFO_DROPS, linux/sock_diag.h."""
