@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-python lint bench bench-live package package-with-scapy clean
+.PHONY: demo test test-browser lint bench bench-live package package-with-scapy clean
 
 demo: $(READY)
 	@rm -rf demo && mkdir demo
@@ -17,8 +17,13 @@ demo: $(READY)
 # The suite runs on this Python and on the oldest and the newest that Splunk ships.
 test: $(READY) .venv-appinspect/.ready
 	$(BIN)/pip install --quiet --editable '.[test]'
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not browser"
 	tests/on_pythons.sh 3.9 3.13
+
+# The dashboards in a real browser; packages and bundle are kept in .cache/browser.
+test-browser: $(READY)
+	$(BIN)/pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pytest -m browser
 
 lint: $(READY)
 	$(BIN)/pip install --quiet --editable '.[lint]'

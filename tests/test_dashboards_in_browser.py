@@ -22,7 +22,7 @@ from needs import ROOT, need
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.real
+pytestmark = pytest.mark.browser
 
 CACHE = ROOT / ".cache" / "browser"
 PICTURES = CACHE / "pictures"
