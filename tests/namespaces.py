@@ -112,5 +112,9 @@ def veth_pair() -> Iterator[tuple[Namespace, Namespace]]:
         for number, end in ((1, client), (2, server)):
             end.ip(f"addr add 192.0.2.{number}/24 dev eth0")
             end.ip(f"addr add 2001:db8::{number}/64 dev eth0 nodad")
-            end.ip("link set eth0 mtu 9000 up")
+            end.ip(f"link set eth0 address 02:00:00:00:01:0{number} mtu 9000 up")
+        # The ends know each other: to look for the other one would reorder what is sent meanwhile.
+        for number, end in ((2, client), (1, server)):
+            for address in (f"192.0.2.{number}", f"2001:db8::{number}"):
+                end.ip(f"neigh replace {address} lladdr 02:00:00:00:01:0{number} dev eth0")
         yield client, server
