@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Callable, TextIO, cast
 
 from dnsqmon.counters import Counters
 from dnsqmon.decode.decoder import Decoder
+from dnsqmon.decode_ahead import DecodeAhead, is_worthwhile
 from dnsqmon.errors import ConfigError
 from dnsqmon.pipeline import Pipeline
 from dnsqmon.render import Clock
@@ -14,7 +15,7 @@ from dnsqmon.score.first_seen import FirstSeen
 from dnsqmon.score.lists import Lists
 from dnsqmon.score.profile import load_profile
 from dnsqmon.score.scorer import Scorer
-from dnsqmon.sensor import Sensor
+from dnsqmon.sensor import FrameDecoder, Sensor
 from dnsqmon.sinks.csv_file import CsvFile
 from dnsqmon.sinks.interval import Interval
 from dnsqmon.sinks.screen import Screen
@@ -47,11 +48,11 @@ def assemble(
     """
     counters = Counters()
     secrets = _secrets(settings, hec_token)
-    source = _source(settings, on_progress, secrets)
+    source, decoder = _source(settings, counters, on_progress, secrets)
     sinks: list[Sink] = []
     try:
         once_open()
-        inlet = _inlet(settings, counters)
+        inlet = _inlet(settings, counters, decoder)
         sinks.extend(_sinks(settings, out, secrets))
     except BaseException:
         source.close()
@@ -60,7 +61,9 @@ def assemble(
     return Pipeline(source, inlet, sinks, counters, clock, patient=not settings.read)
 
 
-def make_sensor(settings: Settings, counters: Counters) -> Sensor:
+def make_sensor(
+    settings: Settings, counters: Counters, decoder: FrameDecoder | None = None
+) -> Sensor:
     """Make the stages between source and sinks; raises ConfigError."""
     lists = Lists.load(
         watch=settings.watchlist, common=settings.commonlist, server=settings.serverlist
@@ -69,7 +72,8 @@ def make_sensor(settings: Settings, counters: Counters) -> Sensor:
     scorer = Scorer(settings.name, load_profile(settings.profile), lists, first_seen)
     if settings.state:
         first_seen.keep(settings.state)
-    decoder = Decoder(settings.ports, settings.types, counters)
+    if decoder is None:
+        decoder = Decoder(settings.ports, settings.types, counters)
     return Sensor(decoder, scorer, lists, first_seen, counters)
 
 
@@ -91,27 +95,35 @@ def _secrets(settings: Settings, hec_token: str | None) -> Secrets | None:
 
 def _source(
     settings: Settings,
+    counters: Counters,
     on_progress: Callable[[int, int], None] | None,
     secrets: Secrets | None,
-) -> Source:
-    """Open what the packets come from."""
+) -> tuple[Source, DecodeAhead | None]:
+    """Open what the packets come from, and give its own decoder where it has one."""
     if settings.server and secrets:
         from dnsqmon.forwarding import relay_server  # noqa: PLC0415 - as above
 
         # Its batches are records: they go with the inlet that _inlet makes.
-        return cast("Source", relay_server(settings, secrets))
-    if settings.read:
-        return CaptureFile(settings.read, on_progress=on_progress)
-    return open_interfaces(settings)
+        return cast("Source", relay_server(settings, secrets)), None
+    if not settings.read:
+        return open_interfaces(settings), None
+    if not is_worthwhile(settings.read):
+        return CaptureFile(settings.read, on_progress=on_progress), None
+    path, decoder = settings.read, Decoder(settings.ports, settings.types, counters)
+    ahead = DecodeAhead(
+        lambda note: CaptureFile(path, on_progress=note), decoder, counters, on_progress
+    )
+    # Its batches are queries: they go with the decoder that it is too.
+    return cast("Source", ahead), ahead
 
 
-def _inlet(settings: Settings, counters: Counters) -> Inlet:
+def _inlet(settings: Settings, counters: Counters, decoder: DecodeAhead | None) -> Inlet:
     """Make the stages between source and sinks; records of a relay need none."""
     if settings.server:
         from dnsqmon.forwarding import RelayInlet  # noqa: PLC0415 - as above
 
         return cast("Inlet", RelayInlet(counters))
-    return make_sensor(settings, counters)
+    return make_sensor(settings, counters, decoder)
 
 
 def open_interfaces(settings: Settings) -> Source:

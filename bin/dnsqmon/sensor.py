@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dnsqmon.errors import SinkError
 
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dnsqmon.counters import Counters
-    from dnsqmon.decode.decoder import Decoder
-    from dnsqmon.record import FrameBatch, Record
+    from dnsqmon.record import FrameBatch, Query, Record
     from dnsqmon.score.first_seen import FirstSeen
     from dnsqmon.score.lists import Lists
     from dnsqmon.score.scorer import Scorer
@@ -21,12 +20,22 @@ if TYPE_CHECKING:
 log = logging.getLogger("dnsqmon")
 
 
+class FrameDecoder(Protocol):
+    """What turns the batches of a source into queries: `decode.Decoder`, here or elsewhere."""
+
+    def decode(self, batch: Any) -> list[Query]:  # noqa: ANN401 - what the source yields
+        """Give the queries of a batch, and count what is none."""
+
+    def finish(self) -> None:
+        """Come to an end after the last batch."""
+
+
 class Sensor:
     """The stages between a source of frames and the sinks."""
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: FrameDecoder,
         scorer: Scorer,
         lists: Lists,
         first_seen: FirstSeen,
