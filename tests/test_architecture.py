@@ -30,7 +30,10 @@ GROUPS: dict[str, tuple[set[str], set[str]]] = {
     ),
     # What one stage or face needs and another one too.
     "aids": (
-        {"yaml_file", "table", "privileges", "relay_format", "relay_guard", "checkpoint"},
+        {
+            "checkpoint", "complaints", "privileges", "relay_format", "relay_guard", "table",
+            "yaml_file",
+        },
         {"vocabulary"},
     ),
     # The stages: none knows another.

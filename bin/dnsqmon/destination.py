@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from dnsqmon.errors import ConfigError
 
 if TYPE_CHECKING:
-    import logging
     import ssl
     from collections.abc import Mapping, Sequence
 
@@ -89,23 +87,3 @@ class Destination(Protocol):
 
     def disconnect(self) -> None:
         """Drop the connection; also called from another thread to end a call that hangs."""
-
-
-class Complaints:
-    """A log of failures that repeat: each at once if long unsaid, else counted until then."""
-
-    def __init__(self, log: logging.Logger, seconds: float = 30.0) -> None:
-        self._log = log
-        self._seconds = seconds
-        self._last = -seconds
-        self._unsaid = 0
-
-    def say(self, text: str) -> None:
-        """Log `text` as a warning, or count it when the last one is not long ago."""
-        now = time.monotonic()
-        if now - self._last < self._seconds:
-            self._unsaid += 1
-            return
-        more = f" (and {self._unsaid} failures before this one)" if self._unsaid else ""
-        self._last, self._unsaid = now, 0
-        self._log.warning("%s%s", text, more)

@@ -8,7 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Callable
 
-from dnsqmon.destination import Batch, Complaints, Destination, Unavailable
+from dnsqmon.complaints import Complaints
+from dnsqmon.destination import Batch, Destination, Unavailable
 from dnsqmon.errors import SinkError
 
 if TYPE_CHECKING:

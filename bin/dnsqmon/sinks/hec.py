@@ -13,7 +13,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Callable
 from urllib.parse import urlencode
 
-from dnsqmon.destination import Complaints, Settled, Unavailable
+from dnsqmon.complaints import Complaints
+from dnsqmon.destination import Settled, Unavailable
 from dnsqmon.errors import ConfigError
 from dnsqmon.sinks.forward import Forward
 from dnsqmon.sinks.hec_answer import BAD_EVENT, TRY_LATER, Answer, read_answer

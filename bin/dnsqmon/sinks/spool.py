@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from dnsqmon.destination import Complaints
+from dnsqmon.complaints import Complaints
 from dnsqmon.errors import ConfigError
 
 if TYPE_CHECKING:

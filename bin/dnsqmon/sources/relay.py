@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, Union
 
-from dnsqmon.destination import Complaints
+from dnsqmon.complaints import Complaints
 from dnsqmon.errors import ConfigError
 from dnsqmon.relay_format import SIGNED_TAG, TAG, Reader, Refusal, RefusedError
 from dnsqmon.relay_guard import Guard
