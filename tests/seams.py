@@ -31,6 +31,10 @@ class ListSource:
                 break
             yield FrameBatch(craft.ETHERNET, list(frames))
 
+    def counts(self) -> Mapping[str, int]:
+        """Count what a filter kept out."""
+        return {"filtered": 7}
+
     def losses(self) -> Mapping[str, int]:
         """Say that three packets were dropped."""
         return {"kernel_dropped": 3}

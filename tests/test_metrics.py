@@ -25,6 +25,7 @@ ACCOUNT: dict[str, Any] = {
     "refused": {"response": 4},
     "held": 1,
     "adds_up": True,
+    "source": {"filtered": 7, "waiting_in_ring": 2},
     "sinks": {"csv": {"written": 5, "waiting": 1, "lost_write_error": 0}},
     "inlet": {"first_seen_domains": 3, "first_seen_evicted": 0},
 }
@@ -57,6 +58,8 @@ def test_each_number_of_the_account_is_a_sample() -> None:
         "dnsqmon_held_packets 1",
         'dnsqmon_lost_packets_total{reason="kernel_dropped"} 2',
         'dnsqmon_refused_packets_total{reason="response"} 4',
+        "dnsqmon_filtered_total 7",
+        "dnsqmon_waiting_in_ring 2",
         'dnsqmon_sink_records_total{sink="csv",outcome="written"} 5',
         'dnsqmon_sink_records_total{sink="csv",outcome="lost_write_error"} 0',
         'dnsqmon_sink_waiting_records{sink="csv"} 1',
@@ -76,7 +79,7 @@ def test_prometheus_own_parser_reads_it() -> None:
         missing("the Python package prometheus-client")
     families = list(parser.text_string_to_metric_families("".join(exposition(ACCOUNT))))
     samples = [sample for family in families for sample in family.samples]
-    assert len(samples) == 12
+    assert len(samples) == 14
     assert {sample.labels["reason"] for sample in samples if "reason" in sample.labels} == {
         "kernel_dropped", "response",
     }  # fmt: skip

@@ -58,6 +58,7 @@ def test_account() -> None:
     assert counts == {
         "captured": 8, "lost": {"kernel_dropped": 3}, "packets": 5, "pipelined": 1, "records": 3,
         "refused": {"not_ip": 1, "other_port": 1, "other_type": 1}, "held": 0, "adds_up": True,
+        "source": {"filtered": 7},
         "sinks": {
             "screen": {"written": 3, "waiting": 0, "lost_write_error": 0},
             "csv": {"written": 3, "waiting": 0, "lost_write_error": 0},
@@ -81,6 +82,7 @@ def test_text() -> None:
         "           1    + other_port: UDP or TCP, but on none of the chosen ports",
         "           1    + other_type: query for a record type that was not asked for",
         "           2    + held: waiting for the rest of their message",
+        "           7  packets that the filter kept out",
         "           3  screen: written",
         "           3  first seen domains",
         "           0  first seen evicted",

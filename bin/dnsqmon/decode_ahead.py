@@ -120,6 +120,10 @@ class DecodeAhead:
         """Give the losses of the source."""
         return self._losses
 
+    def counts(self) -> Mapping[str, int]:
+        """Count nothing more."""
+        return {}
+
     def stop(self) -> None:
         """Make `batches` end after what was read so far."""
         if self._process.pid and self._process.is_alive():

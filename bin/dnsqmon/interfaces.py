@@ -39,6 +39,9 @@ class Source(Protocol):
     def losses(self) -> Mapping[str, int]:
         """Packets that were lost before this source could yield them, by reason."""
 
+    def counts(self) -> Mapping[str, int]:
+        """Give what else the source counted, none of it a loss (statistics.SOURCE_COUNTS)."""
+
     def stop(self) -> None:
         """Make `batches` end after the frames already captured; called from a signal handler."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from dnsqmon import __version__
 from dnsqmon.errors import ConfigError
+from dnsqmon.statistics import SOURCE_COUNTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -78,6 +79,9 @@ def exposition(counts: Mapping[str, Any]) -> Iterator[str]:
         "refused_packets_total", "Packets that are no query of a wanted type.",
         {f'{{reason="{reason}"}}': value for reason, value in counts["refused"].items()},
     )  # fmt: skip
+    for name, value in counts["source"].items():
+        counter = "" if name == "waiting_in_ring" else "_total"
+        yield _family(f"{name}{counter}", f"{SOURCE_COUNTS[name].capitalize()}.", {"": value})
     waiting, settled = {}, {}
     for sink, outcomes in counts["sinks"].items():
         for outcome, value in outcomes.items():

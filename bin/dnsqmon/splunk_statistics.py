@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from dnsqmon.settings import Settings
     from dnsqmon.sinks.splunk import SplunkSink
 
-#: Counts of a source that are no loss: frames it left out on purpose.
-_LEFT_OUT = {"duplicate"}
+#: What a source counts that only grows.
+_SOURCE_COUNTS = {"duplicate", "filtered", "ring_freezes"}
 
 
 class SplunkStatistics:
@@ -87,8 +87,8 @@ def _counts(pipeline: Pipeline) -> dict[str, int]:
     """Give the counts of a pipeline without those of its sink, as keys of an event."""
     counts = account(pipeline)
     flat = {name: counts[name] for name in ("captured", "pipelined", "records")}
-    for name, count in counts["lost"].items():
-        flat[f"refused_{name}" if name in _LEFT_OUT else f"loss_{name}"] = count
+    flat.update((f"loss_{name}", count) for name, count in counts["lost"].items())
+    flat.update((name, counts["source"][name]) for name in _SOURCE_COUNTS & set(counts["source"]))
     flat.update((f"refused_{name}", count) for name, count in counts["refused"].items())
     flat["first_seen_evicted"] = counts["inlet"].get("first_seen_evicted", 0)
     return flat

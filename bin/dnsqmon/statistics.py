@@ -11,13 +11,21 @@ if TYPE_CHECKING:
 
     from dnsqmon.pipeline import Pipeline
 
+#: What the counts of a source mean.
+SOURCE_COUNTS = {
+    "duplicate": "copies of a packet that another interface showed, left out",
+    "filtered": "packets that the filter kept out",
+    "ring_freezes": "times that a ring was full",
+    "waiting_in_ring": "packets that wait in a ring",
+}
+
 
 def account(pipeline: Pipeline) -> dict[str, Any]:
     """Give the counts of a pipeline, ready for JSON.
 
-    `packets + pipelined = records + sum(refused) + held`, and for each sink
-    `records = written + waiting + lost_*`. `captured` are the packets and what the source lost
-    before it could give them.
+    `captured = packets + sum(lost)`, `packets + pipelined = records + sum(refused) + held`, and
+    for each sink `records = written + waiting + lost_*` (+ `below_minimum` in Splunk, - `resumed`,
+    which an earlier run had left waiting). `source` are counts that are no loss.
     """
     counters = pipeline.counters
     lost = dict(pipeline.source.losses())
@@ -30,6 +38,7 @@ def account(pipeline: Pipeline) -> dict[str, Any]:
         "refused": {name: counters.reasons[name] for name in REASONS if counters.reasons[name]},
         "held": counters.held,
         "adds_up": counters.adds_up(),
+        "source": dict(pipeline.source.counts()),
         "sinks": {sink.name: dict(sink.counts()) for sink in pipeline.sinks},
         "inlet": dict(pipeline.inlet.counts()),
     }
@@ -48,6 +57,8 @@ def as_text(counts: dict[str, Any]) -> Iterator[str]:
         yield f"{count:>12,}    + {name}: {REASONS[name]}"
     if counts["held"]:
         yield f"{counts['held']:>12,}    + held: waiting for the rest of their message"
+    for name, count in counts["source"].items():
+        yield f"{count:>12,}  {SOURCE_COUNTS[name]}"
     for sink, numbers in counts["sinks"].items():
         for name, count in numbers.items():
             if count or name == "written":

@@ -71,6 +71,10 @@ class CaptureFile:
         dropped = self._reader.dropped
         return {"capture_dropped": dropped} if dropped else {}
 
+    def counts(self) -> Mapping[str, int]:
+        """Count nothing more."""
+        return {}
+
     def stop(self) -> None:
         """Make `batches` end after what was read so far."""
         self._input.stopped = True

@@ -94,28 +94,20 @@ class LiveCapture:
         yield from self._drain()
 
     def losses(self) -> Mapping[str, int]:
-        """Packets the kernel dropped because a ring was full, and copies left out on `any`."""
+        """Packets the kernel dropped because a ring was full."""
         self._read_statistics()
-        return {
-            "kernel_dropped": sum(tap.ring.dropped for tap in self._taps),
-            "duplicate": sum(tap.ring.duplicates for tap in self._taps),
-        }
+        return {"kernel_dropped": sum(tap.ring.dropped for tap in self._taps)}
 
-    def waiting(self) -> int:
-        """Packets that passed the filter and still lie in a ring."""
+    def counts(self) -> Mapping[str, int]:
+        """Count copies left out on `any`, what the filter kept out, how often a ring was full."""
         self._read_statistics()
         rings = [tap.ring for tap in self._taps]
-        return sum(ring.captured - ring.dropped - ring.read for ring in rings)
-
-    def filtered(self) -> int:
-        """Packets that the filter kept out; no loss, but who sees no records wants to know."""
-        self._read_statistics()
-        return sum(tap.ring.filtered for tap in self._taps)
-
-    def freezes(self) -> int:
-        """How often a ring was found full; each time may have cost one packet or many."""
-        self._read_statistics()
-        return sum(tap.ring.freezes for tap in self._taps)
+        return {
+            "duplicate": sum(ring.duplicates for ring in rings),
+            "filtered": sum(ring.filtered for ring in rings),
+            "ring_freezes": sum(ring.freezes for ring in rings),
+            "waiting_in_ring": sum(ring.captured - ring.dropped - ring.read for ring in rings),
+        }
 
     def stop(self) -> None:
         """Make `batches` end after what is in the rings; may be called from a signal handler."""
@@ -132,7 +124,7 @@ class LiveCapture:
 
     def _report_drops(self) -> None:
         """Log what was dropped since the last report, which was a while ago."""
-        dropped, freezes = self.losses()["kernel_dropped"], self.freezes()
+        dropped, freezes = self.losses()["kernel_dropped"], self.counts()["ring_freezes"]
         now = time.monotonic()
         if dropped > self._reported[0] and now >= self._report_at:
             log.warning(
@@ -148,7 +140,7 @@ class LiveCapture:
         for tap in self._taps:
             tap.ring.shut()
         idle_until = time.monotonic() + self._drain_seconds
-        while self.waiting() and time.monotonic() < idle_until:
+        while self.counts()["waiting_in_ring"] and time.monotonic() < idle_until:
             idle = True
             for tap in self._taps:
                 frames = tap.ring.read_block()

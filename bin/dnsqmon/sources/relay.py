@@ -104,6 +104,10 @@ class RelayServer:
         """Count, by client, the signed datagrams that never came (see Guard.lost)."""
         return self._guard.lost() if self._guard else {}
 
+    def counts(self) -> Mapping[str, int]:
+        """Count nothing more."""
+        return {}
+
     def stop(self) -> None:
         """Make `batches` end; called from a signal handler."""
         self._stopping = True

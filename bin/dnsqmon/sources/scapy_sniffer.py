@@ -79,6 +79,10 @@ class ScapySniffer:
             tap.read_statistics()
         return {"kernel_dropped": sum(tap.dropped for tap in self._taps)}
 
+    def counts(self) -> Mapping[str, int]:
+        """Count nothing more."""
+        return {}
+
     def stop(self) -> None:
         """Make `batches` end after what the sockets hold; may be called from a signal handler."""
         self._stopping = True
