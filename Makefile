@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-browser lint bench bench-live package package-with-scapy clean
+.PHONY: demo test test-browser lint bench bench-live bench-forwarding package package-with-scapy clean
 
 demo: $(READY)
 	@rm -rf demo && mkdir demo
@@ -36,6 +36,10 @@ bench: $(READY)
 
 bench-live: $(READY)
 	$(BIN)/python tests/bench/live.py
+
+bench-forwarding: $(READY)
+	$(BIN)/pip install --quiet --editable '.[test]'
+	$(BIN)/python tests/bench/forwarding.py
 
 package: $(READY)
 	$(BIN)/python package/build.py

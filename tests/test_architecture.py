@@ -31,8 +31,8 @@ GROUPS: dict[str, tuple[set[str], set[str]]] = {
     # What one stage or face needs and another one too.
     "aids": (
         {
-            "checkpoint", "complaints", "privileges", "relay_format", "relay_guard", "table",
-            "yaml_file",
+            "checkpoint", "complaints", "garbage", "privileges", "relay_format", "relay_guard",
+            "table", "yaml_file",
         },
         {"vocabulary"},
     ),
@@ -44,7 +44,7 @@ GROUPS: dict[str, tuple[set[str], set[str]]] = {
     "sinks": ({"destination"}, {"vocabulary", "aids"}),
     # The loop, what it runs, and what is told of it.
     "loop": ({"pipeline", "statistics", "status", "reports", "metrics"}, {"vocabulary", "render"}),
-    "sensor": ({"sensor", "decode_ahead"}, {"vocabulary", "decode", "score"}),
+    "sensor": ({"sensor", "decode_ahead"}, {"vocabulary", "aids", "decode", "score"}),
     # What the user asked for: stages and loop are told, and do not ask.
     "settings": ({"settings"}, {"vocabulary"}),
     # What knows them all.

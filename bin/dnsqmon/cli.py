@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 it failed on the way, 2 the command cannot be carried out 
 from __future__ import annotations
 
 import argparse
-import gc
 import importlib
 import json
 import logging
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from dnsqmon import __version__, privileges
 from dnsqmon.assemble import assemble, file_name
 from dnsqmon.errors import ClosedOutputError, ConfigError, DnsqmonError
+from dnsqmon.garbage import collect_seldom
 from dnsqmon.reports import Reports
 from dnsqmon.settings import Settings, check_sinks, check_sources, read_settings, table
 from dnsqmon.statistics import account, as_text
@@ -176,10 +176,7 @@ def _monitor(settings: Settings) -> int:
         status.show_if_due()
         reports.keep_up()
 
-    # Records hold no cycles: what exists now stays, and a new cycle is rare.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 50)
+    collect_seldom()
     try:
         if settings.read and not live:
             status.tell("Reading packets from PCAP file.")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from dnsqmon.errors import SourceError
+from dnsqmon.garbage import collect_seldom
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -143,6 +144,7 @@ class DecodeAhead:
     def _work(self, source: Source, decoder: Decoder, steps: Connection) -> None:
         """Do the work, in the other process."""
         self._steps.close()
+        collect_seldom()
         signal.signal(signal.SIGTERM, lambda _number, _frame: source.stop())
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):  # they are for the parent
             signal.signal(number, signal.SIG_IGN)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 from dnsqmon.decode import link, network, tunnels
 from dnsqmon.decode.fragments import Fragments
 from dnsqmon.decode.message import Question, first_question
-from dnsqmon.decode.names import LABEL_WEIGHT, QUICK_TEXT, text_from_labels
+from dnsqmon.decode.names import LABEL_WEIGHT, MAX_NAME, QUICK_TEXT, text_from_labels
 from dnsqmon.decode.record_types import ALL_TYPES, type_name
 from dnsqmon.decode.streams import Streams
 
@@ -134,12 +134,12 @@ class Decoder:
                         and position + 5 <= end
                         and position + 5 <= len(frame)
                     ):
+                        record_type = type_names(frame[position + 1 : position + 3])
+                        if record_type is None and labels < MAX_NAME:
+                            other_types += 1
+                            continue
                         domain = frame[start:position].translate(name_text).decode("ascii")
-                        if domain.count(".") == labels - 1:
-                            record_type = type_names(frame[position + 1 : position + 3])
-                            if record_type is None:
-                                other_types += 1
-                                continue
+                        if record_type and domain.count(".") == labels - 1:
                             append((
                                 time_ns,
                                 known_address(src) or new_address(src), src_port,
