@@ -52,7 +52,7 @@ clean:
 
 # Splunk's own validators, which want Python 3.9 to 3.12.
 .venv-appinspect/.ready: tests/requirements-appinspect.txt
-	tests/find_python.sh 3.12 3.11 3.10 3.9 | xargs -I% % -m venv .venv-appinspect
+	python=$$(tests/find_python.sh 3.12 3.11 3.10 3.9) && $$python -m venv .venv-appinspect
 	.venv-appinspect/bin/pip install --quiet --requirement tests/requirements-appinspect.txt
 	@touch $@
 
