@@ -10,7 +10,6 @@ import contextlib
 import csv
 import functools
 import json
-import logging
 import re
 import struct
 from collections import Counter, defaultdict
@@ -69,7 +68,6 @@ class Seen(NamedTuple):
 @functools.cache
 def frames_of(capture: str) -> list[FrameBatch]:
     """Read a capture; an unreadable one has no frames."""
-    logging.getLogger("dnsqmon").setLevel(logging.CRITICAL)
     try:
         source = CaptureFile(str(CORPUS / capture))
     except ConfigError:
