@@ -190,6 +190,11 @@ def wait_until(true: Callable[[], object], what: str, seconds: float = 30.0) -> 
         time.sleep(0.02)
 
 
+def is_asleep(pid: int | str | None) -> bool:
+    """Say whether a process waits for something: proc(5), the state in /proc/PID/stat."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("S")
+
+
 def _unpacked(cache: Path) -> Path:
     root = cache / "root"
     if not (root / "usr/sbin/syslog-ng").exists():

@@ -16,6 +16,7 @@ from dnsqmon.decode_ahead import DecodeAhead, is_worthwhile
 from dnsqmon.errors import ConfigError, SourceError
 from dnsqmon.sources.capture_file import CaptureFile
 from needs import ROOT
+from receivers import is_asleep, wait_until
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -100,6 +101,26 @@ def test_end_of_the_process(tmp_path: Path) -> None:
     ahead, _ = _ahead(str(path))
     steps = ahead.batches()
     next(steps)
+
+    _child().kill()
+
+    with pytest.raises(SourceError, match=r"the process that decodes it ended \(-9\)"):
+        list(steps)
+    ahead.close()
+
+
+def test_end_in_the_middle_of_a_message(tmp_path: Path) -> None:
+    """Killed while the pipe holds the half of a message, it ends the run with the same error."""
+    path = tmp_path / "long.pcap"
+    query = craft.ethernet(
+        craft.ipv4("192.0.2.1", "192.0.2.53", craft.UDP,
+                   craft.udp(4000, 53, craft.dns_query("www.example.com")))
+    )  # fmt: skip
+    path.write_bytes(craft.pcap([(craft.TIME, query)] * 50_000))
+    ahead, _ = _ahead(str(path))
+    steps = ahead.batches()
+    next(steps)
+    wait_until(lambda: is_asleep(_child().pid), "the pipe is full")
 
     _child().kill()
 

@@ -7,9 +7,11 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape, quoteattr
@@ -20,14 +22,13 @@ import craft
 import staged
 from dnsqmon.settings import Settings, table
 from dnsqmon.splunk_input import parameter
-from needs import ROOT, need, need_root
-from receivers import free_ports, wait_until
+from needs import ROOT, missing, need, need_root
+from receivers import free_ports, is_asleep, wait_until
 from splunk_search_time import App, read_conf
 from udp_ports import is_bound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from namespaces import Namespace
 
@@ -432,6 +433,41 @@ def test_what_is_no_capture_is_told_of_once(modinput: Input, captures: Path) -> 
     assert second.stderr == ""
 
 
+def test_a_wrong_parameter_leaves_captures_unread(modinput: Input, captures: Path) -> None:
+    """A list or a profile that that cannot be used ends the input; the captures wait."""
+    for name in ("watchlist", "profile"):
+        refused = modinput.run(given=modinput.xml({"read": str(captures), name: "/no/such"}))
+        assert refused.returncode == 1
+        assert "/no/such" in refused.stderr
+    result = modinput.run(given=modinput.xml({"read": str(captures)}))
+    assert len(read_stream(result.stdout).records) > 100
+
+
+def test_a_capture_that_grew_is_read_on(modinput: Input, captures: Path) -> None:
+    """Of a file that was longer at the next look, only the new records are written."""
+    whole = capture_of("one.example", "two.example", "three.example")
+    add_capture(captures, "demo.pcap", whole[: len(capture_of("one.example", "two.example"))])
+    given = modinput.xml({"read": str(captures)})
+    first = read_stream(modinput.run(given=given).stdout)
+    add_capture(captures, "demo.pcap", whole)
+    second = read_stream(modinput.run(given=given).stdout)
+    assert (names_of(first), names_of(second)) == (
+        ["one.example", "two.example"],
+        ["three.example"],
+    )
+
+
+def test_an_unchanged_capture_is_not_looked_into(modinput: Input, captures: Path) -> None:
+    """Path, size and time of a file that was read are enough: its content is not read again."""
+    given = modinput.xml({"read": str(captures)})
+    add_capture(captures, "demo.pcap", capture_of("one.example"))
+    before = (captures / "demo.pcap").stat()
+    assert names_of(read_stream(modinput.run(given=given).stdout)) == ["one.example"]
+    (captures / "demo.pcap").write_bytes(capture_of("two.example"))
+    os.utime(captures / "demo.pcap", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert read_stream(modinput.run(given=given).stdout).records == []
+
+
 def test_hostile_names_leave_the_stream_whole(modinput: Input, captures: Path) -> None:
     """Markup, control bytes, commas and 8-bit bytes in names reach Splunk escaped."""
     labels = [b"<&>\"']]>", b"\x00\x07\x1b", b"a,b c", b"\xff\xfe\xe2\x82\xac"]
@@ -469,10 +505,15 @@ def test_inputs_run_side_by_side(modinput: Input, captures: Path, tmp_path: Path
 # Ends
 
 
-def long_capture(folder: Path) -> int:
+def long_capture(folder: Path, count: int = 30_000) -> int:
     """Put a capture there whose events do not fit in a pipe; return how many there are."""
-    add_capture(folder, "demo.pcap", capture_of(*(f"n{n}.example" for n in range(30_000))))
-    return 30_000
+    add_capture(folder, "demo.pcap", capture_of(*(f"n{n}.example" for n in range(count))))
+    return count
+
+
+def names_of(events: Events) -> list[str]:
+    """Give the domains of the records."""
+    return [event["data"].split(",")[8] for event in events.records]
 
 
 def test_sigterm_ends_whole_and_resumes(modinput: Input, captures: Path) -> None:
@@ -488,9 +529,76 @@ def test_sigterm_ends_whole_and_resumes(modinput: Input, captures: Path) -> None
     first = read_stream(begin + rest)
     assert 0 < len(first.records) < count
     second = read_stream(modinput.run(given=given).stdout)
-    names = [event["data"].split(",")[8] for event in first.records + second.records]
-    assert names == [f"n{n}.example" for n in range(count)]
+    assert names_of(first) + names_of(second) == [f"n{n}.example" for n in range(count)]
     assert second.statistics[-1]["already_written"] == len(first.records)
+
+
+def test_resumed_under_other_types_starts_over(modinput: Input, captures: Path) -> None:
+    """How many records were written counts only for the types and ports they were counted under."""
+    count = long_capture(captures)
+    with modinput.started(modinput.xml({"read": str(captures)})) as process:
+        begin = pipe(process.stdout).read(100)
+        process.send_signal(signal.SIGTERM)
+        assert 0 < len(read_stream(begin + pipe(process.stdout).read()).records) < count
+    given = modinput.xml({"read": str(captures), "types": "A"})
+    assert len(read_stream(modinput.run(given=given).stdout).records) == count
+
+
+def test_killed_inside_a_capture(modinput: Input, captures: Path) -> None:
+    """After SIGKILL the next run goes on near where it was: nothing is lost, little comes twice."""
+    count = long_capture(captures)
+    given = modinput.xml({"read": str(captures)})
+    (modinput.folder / "checkpoints").mkdir()
+    with modinput.started(given) as process:
+        received = b""
+
+        def is_kept() -> bool:
+            nonlocal received
+            received += os.read(pipe(process.stdout).fileno(), 8192)
+            return any(_records_kept(path) for path in (modinput.folder / "checkpoints").iterdir())
+
+        wait_until(is_kept, "the place in the capture is kept")
+        process.kill()
+        received += pipe(process.stdout).read()
+    first = re.findall(r"(n\d+\.example),[^<]*</data></event>", received.decode())
+    second = read_stream(modinput.run(given=given).stdout)
+    assert len(first) < count
+    assert 0 < second.statistics[-1]["already_written"] <= len(first)
+    assert {*first, *names_of(second)} == {f"n{number}.example" for number in range(count)}
+
+
+def _records_kept(path: Path) -> int:
+    """Give how far the one capture was read, of the file that remembers it."""
+    if not path.name.endswith("captures.db"):
+        return 0
+    with contextlib.closing(sqlite3.connect(path, timeout=5)) as database:
+        (records,) = database.execute(
+            "SELECT max(records) FROM captures"
+            if database.execute("SELECT 1 FROM sqlite_master").fetchone()
+            else "SELECT 0"
+        ).fetchone()
+    return int(records or 0)
+
+
+def test_dead_decoder_is_survived(modinput: Input, captures: Path) -> None:
+    """When the process that decodes is killed, the input says so and the next run reads on."""
+    if len(os.sched_getaffinity(0)) < 2:
+        missing("a second processor")
+    count = long_capture(captures, 50_000)
+    given = modinput.xml({"read": str(captures)})
+    with modinput.started(given) as process:
+        begin = pipe(process.stdout).read(100)
+        threads = Path(f"/proc/{process.pid}/task").iterdir()
+        (child,) = {pid for one in threads for pid in (one / "children").read_text().split()}
+        wait_until(lambda: is_asleep(child), "the decoder waits for the reader")
+        os.kill(int(child), signal.SIGKILL)
+        first = read_stream(begin + pipe(process.stdout).read())
+        assert "the process that decodes it ended (-9); it is read on" in (
+            pipe(process.stderr).read().decode()
+        )
+    second = read_stream(modinput.run(given=given).stdout)
+    assert names_of(first) + names_of(second) == [f"n{number}.example" for number in range(count)]
+    assert 0 < len(first.records) < count
 
 
 def test_broken_pipe_ends_with_one_line(modinput: Input, captures: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import sqlite3
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,26 +21,50 @@ SETTLED_SECONDS = 10
 _HEAD = 1024 * 1024
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS captures (size INTEGER, head TEXT, path TEXT NOT NULL,"
-    " records INTEGER NOT NULL, done INTEGER NOT NULL, PRIMARY KEY (size, head)) WITHOUT ROWID"
+    " changed INTEGER NOT NULL, asked TEXT NOT NULL, records INTEGER NOT NULL,"
+    " done INTEGER NOT NULL, PRIMARY KEY (size, head)) WITHOUT ROWID"
 )
+
+_ROW = "SELECT size, head, asked, records, done FROM captures "
+#: Read to its end, and not written to since: its beginning need not be read again.
+_UNCHANGED = _ROW + "WHERE path = ? AND size = ? AND changed = ? AND done LIMIT 1"
+_SAME = _ROW + "WHERE size = ? AND head = ?"
+#: What may have grown since.
+_SHORTER = _ROW + "WHERE path = ? AND size < ? ORDER BY size DESC LIMIT 1"
 
 log = logging.getLogger("dnsqmon")
 
 
 class Capture(NamedTuple):
-    """A capture file that is to be read; `records` of it were written before it was interrupted."""
+    """A capture file that is to be read, from after its first `records`, which were written."""
 
     path: Path
     size: int
     head: str
+    changed: int
     records: int
 
 
-class Checkpoint:
-    """Remembers captures by size and first bytes, so that one that is moved is not read again."""
+class _Row(NamedTuple):
+    """What is remembered of a capture."""
 
-    def __init__(self, path: Path) -> None:
+    size: int
+    head: str
+    asked: str
+    records: int
+    done: bool
+
+
+class Checkpoint:
+    """Remembers captures by size and first bytes, so that one that is moved is not read again.
+
+    `asked` is what decides which packets become records: records that were counted under another
+    are no count of what to leave out.
+    """
+
+    def __init__(self, path: Path, asked: str) -> None:
         self._path = path
+        self._asked = asked
         try:
             self._database = sqlite3.connect(path, timeout=5)
             self._database.execute(_SCHEMA)
@@ -70,10 +95,15 @@ class Checkpoint:
 
     def keep(self, capture: Capture, *, records: int, done: bool) -> None:
         """Remember how far a capture was read; raises SinkError when that cannot be written."""
-        row = (capture.size, capture.head, str(capture.path), records, done)
+        row = (
+            capture.size, capture.head, str(capture.path), capture.changed, self._asked, records,
+            done,
+        )  # fmt: skip
         try:
             with self._database:
-                self._database.execute("INSERT OR REPLACE INTO captures VALUES (?,?,?,?,?)", row)
+                self._database.execute(
+                    "INSERT OR REPLACE INTO captures VALUES (?,?,?,?,?,?,?)", row
+                )
         except sqlite3.Error as error:
             message = f"checkpoint {self._path}: {error}; the capture will be read again"
             raise SinkError(message) from error
@@ -86,13 +116,33 @@ class Checkpoint:
         """Give the capture, unless it was read to its end or cannot be opened."""
         try:
             with file.open("rb") as opened:
-                head = hashlib.sha256(opened.read(_HEAD)).hexdigest()
-                size = file.stat().st_size
+                status = os.fstat(opened.fileno())
+                if self._find(_UNCHANGED, str(file), status.st_size, status.st_mtime_ns):
+                    return None
+                beginning = opened.read(_HEAD)
         except OSError as error:
             log.warning("%s: %s", file, error.strerror)
             return None
-        found = self._database.execute(
-            "SELECT records, done FROM captures WHERE size = ? AND head = ?", (size, head)
-        ).fetchone()
-        records, done = found or (0, 0)
-        return None if done else Capture(file, size, head, records)
+        head = _digest(beginning)
+        capture = Capture(file, status.st_size, head, status.st_mtime_ns, 0)
+        found = self._find(_SAME, status.st_size, head)
+        if found is None:
+            found = self._find(_SHORTER, str(file), status.st_size)
+            if found is None or _digest(beginning[: found.size]) != found.head:
+                return capture
+        elif found.done:
+            return None
+        return capture._replace(records=found.records if found.asked == self._asked else 0)
+
+    def _find(self, statement: str, *values: object) -> _Row | None:
+        """Give the first row that was found; raises SinkError when the database cannot be read."""
+        try:
+            row = self._database.execute(statement, values).fetchone()
+        except sqlite3.Error as error:
+            message = f"checkpoint {self._path}: {error}"
+            raise SinkError(message) from error
+        return row and _Row(*row)
+
+
+def _digest(beginning: bytes) -> str:
+    return hashlib.sha256(beginning).hexdigest()

@@ -97,7 +97,7 @@ class DecodeAhead:
         while failure is None:
             try:
                 step: Step = self._steps.recv()
-            except EOFError:
+            except (EOFError, OSError):  # OSError: in the middle of a message
                 self._process.join()
                 text = f"{self.name}: the process that decodes it ended ({self._process.exitcode})"
                 raise SourceError(text) from None

@@ -2,6 +2,7 @@
 
 DnsqmonError
 ├── ConfigError     what the user asked for cannot be done as written     exit 2
+│   └── NotACaptureError    the file to read is something else            exit 2
 ├── SourceError     a source stopped giving packets                       exit 1
 └── SinkError       a sink did not take records                           exit 1, or a counted loss
     └── ClosedOutputError    the reader of standard output went away      exit 1, in silence
@@ -24,6 +25,10 @@ class ConfigError(DnsqmonError):
 
     def __init__(self, text: str, *, where: str | None = None) -> None:
         super().__init__(f"{where}: {text}" if where else text)
+
+
+class NotACaptureError(ConfigError):
+    """An input file that is no capture, and will not become one by trying again."""
 
 
 class SourceError(DnsqmonError):

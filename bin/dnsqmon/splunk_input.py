@@ -7,14 +7,15 @@ import hashlib
 import io
 import logging
 import re
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 from dnsqmon import __version__
 from dnsqmon.assemble import assemble, make_sensor
 from dnsqmon.checkpoint import Checkpoint
 from dnsqmon.counters import Counters
-from dnsqmon.errors import ConfigError, SourceError
+from dnsqmon.errors import ConfigError, NotACaptureError, SinkError, SourceError
 from dnsqmon.forwarding import read_secrets
 from dnsqmon.settings import Settings, check_sources, read_settings, table
 from dnsqmon.sinks.splunk import SplunkSink
@@ -23,6 +24,7 @@ from dnsqmon.splunk_statistics import SplunkStatistics
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dnsqmon.checkpoint import Capture
     from dnsqmon.pipeline import Pipeline
     from dnsqmon.sinks.splunk import EventStream
 
@@ -130,32 +132,60 @@ class SplunkInput:
             self._pipeline.source.stop()
 
     def _read(self, settings: Settings, path: Path) -> None:
-        """Read each capture that was not read before; one that cannot be read is told of once."""
-        checkpoint = Checkpoint(self._file("captures.db"))
+        """Read each capture that was not read before; what is none is told of once."""
+        asked = f"types {settings.types} ports {settings.ports}"
+        checkpoint = Checkpoint(self._file("captures.db"), asked)
         try:
             for capture in checkpoint.unread(path):
                 if self._stopping:
                     break
-                self._sink.resume(after=capture.records)
-                try:
-                    self._follow(dataclasses.replace(settings, read=str(capture.path)))
-                except (ConfigError, SourceError) as error:
-                    log.error("%s; it is not read again", error)  # noqa: TRY400 - the sentence is for the user
-                done = not self._stopping
-                checkpoint.keep(capture, records=self._sink.taken, done=done)
-                log.info("%s: %s", capture.path, "read" if done else "interrupted")
+                self._read_one(settings, capture, checkpoint)
         finally:
             checkpoint.close()
 
-    def _follow(self, settings: Settings) -> None:
-        """Run a pipeline to its end."""
+    def _read_one(self, settings: Settings, capture: Capture, checkpoint: Checkpoint) -> None:
+        """Read a capture, and remember how far, every second too; may raise DnsqmonError."""
+        self._sink.resume(after=capture.records)
+        kept, marked_at = capture.records, time.monotonic()
+
+        def mark() -> None:
+            # What was written a second ago: what came since may still wait in the pipe.
+            nonlocal kept, marked_at
+            if time.monotonic() - marked_at >= 1:
+                checkpoint.keep(capture, records=kept, done=False)
+                kept, marked_at = max(kept, self._sink.taken), time.monotonic()
+
+        try:
+            self._follow(dataclasses.replace(settings, read=str(capture.path)), mark)
+        except NotACaptureError as error:
+            log.error("%s; it is not read again", error)  # noqa: TRY400 - the sentence is for the user
+            checkpoint.keep(capture, records=0, done=True)
+            return
+        except SourceError as error:
+            log.error("%s; it is read on in the next round", error)  # noqa: TRY400 - as above
+            checkpoint.keep(capture, records=max(kept, self._sink.taken), done=False)
+            return
+        except SinkError:
+            checkpoint.keep(capture, records=kept, done=False)
+            raise
+        done = not self._stopping
+        checkpoint.keep(capture, records=max(kept, self._sink.taken), done=done)
+        log.info("%s: %s", capture.path, "read" if done else "interrupted")
+
+    def _follow(self, settings: Settings, mark: Callable[[], None] = lambda: None) -> None:
+        """Run a pipeline to its end; `mark` is called after each batch."""
+
+        def between() -> None:
+            self._statistics.write_if_due()
+            mark()
+
         self._pipeline = assemble(settings, io.StringIO())
         self._pipeline.sinks = [self._sink]
         self._statistics.follow(self._pipeline)
         if self._stopping:
             self._pipeline.source.stop()
         try:
-            self._pipeline.run(self._statistics.write_if_due)
+            self._pipeline.run(between)
         finally:
             self._statistics.finish()
 

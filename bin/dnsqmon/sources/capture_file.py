@@ -13,7 +13,7 @@ import stat
 import zlib
 from typing import IO, TYPE_CHECKING, Callable, Protocol, cast
 
-from dnsqmon.errors import ConfigError, SourceError
+from dnsqmon.errors import ConfigError, NotACaptureError, SourceError
 from dnsqmon.sources import pcap, pcapng
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class CaptureFile:
             f"is not a capture file: {reason}; "
             "give a pcap or pcapng file, plain or compressed with gzip, bzip2 or xz"
         )
-        raise ConfigError(text, where=self.name)
+        raise NotACaptureError(text, where=self.name)
 
     def _plain(self) -> Iterator[bytes]:
         """Yield the file in pieces; an empty one whenever a pipe has nothing to give."""
