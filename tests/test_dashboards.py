@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -13,6 +14,8 @@ from browser.events import Index
 from browser.expressions import Event, SplError, parse_eval, parse_search
 from browser.spl import COMMANDS, TRANSFORMING, Results, run, split
 from browser.views import DEFINITIONS, NAMES, PANELS, SOURCES, defaults, evaluated, query
+from dnsqmon.settings import table
+from dnsqmon.sinks.syslog import SEVERITY_FROM
 from needs import ROOT
 
 if TYPE_CHECKING:
@@ -146,6 +149,36 @@ def test_colours_suit_both_themes(view: str) -> None:
     for colour in _colours(DEFINITIONS[view]):
         light = _luminance(colour) + 0.05
         assert min(1.05 / light, light / 0.05) >= 3, colour
+
+
+def test_one_scale_of_severity() -> None:
+    """The views' colours and choices, and syslog's severities, change at scores of the lookup."""
+    with (ROOT / "lookups/dnsqmon_severity.csv").open(encoding="utf-8", newline="") as file:
+        bands = {
+            row["severity"]: int(row["score_band"]) for row in reversed([*csv.DictReader(file)])
+        }
+    scale = dict(reversed(bands.items()))
+    panels = [DEFINITIONS[view]["visualizations"][panel] for view, panel in PANELS]
+    by_name = [
+        p["options"]["seriesColorsByField"] for p in panels if "critical" in str(p["options"])
+    ]
+    by_score = [p["context"]["scores"] for p in panels if "scores" in p.get("context", {})]
+    assert (len(by_name), len(by_score)) == (2, 3)
+    for colours in by_name:
+        assert [*colours] == [*scale]
+        for ranges in by_score:
+            assert {one["value"]: one.get("from", 0) for one in ranges} == {
+                colours[name]: score for name, score in scale.items()
+            }
+            assert [one.get("to") for one in ranges] == [*list(scale.values())[1:], None]
+    choices = DEFINITIONS["dnsqmon_hunt"]["inputs"]["input_score"]["options"]["items"]
+    assert [int(one["value"]) for one in choices] == [*scale.values()]
+    names = {"critical": "err", "high": "warning", "low": "notice"}
+    assert {name: score for score, name in SEVERITY_FROM} == {
+        names[name]: scale[name] for name in names
+    }
+    for score, name in SEVERITY_FROM:
+        assert f"{name} from {score}" in table()["syslog_severity"].help.replace("a score of ", "")
 
 
 # ---------------------------------------------------------------- the searches, over real events

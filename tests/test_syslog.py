@@ -88,7 +88,7 @@ def test_local_time_is_that_of_the_line(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("score", "priority"), [(0, 134), (9, 134), (10, 133), (34, 133), (35, 132), (70, 131)]
+    ("score", "priority"), [(0, 134), (9, 134), (10, 133), (34, 133), (35, 132), (49, 132), (50, 131)]
 )
 def test_severity_by_score(score: int, priority: int) -> None:
     """With the severity `score`, PRI is facility * 8 + a severity that grows with the score."""

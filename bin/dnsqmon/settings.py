@@ -213,7 +213,7 @@ class Settings:
     syslog_severity: str = setting(
         "info", "--syslog-severity", metavar="<severity>", choices=(*SEVERITIES, "score"),
         help="Severity of syslog messages (default: info), or score: notice from a score of 10, "
-        "warning from 35, err from 70.",
+        "warning from 35, err from 50.",
     )  # fmt: skip
     syslog_max: int = setting(
         1024, "--syslog-max", metavar="<octets>", parse=whole(480, 65507),

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Callable
 
 from dnsqmon.sinks.datagram import Datagrams
-from dnsqmon.sinks.forward import Forward
+from dnsqmon.sinks.forward import Ending, Forward
 from dnsqmon.sinks.stream import Stream, by_newline, by_octet_count
 from dnsqmon.syslog_codes import FACILITIES, SEVERITIES
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from dnsqmon.record import Record
     from dnsqmon.sinks.spool import Spool
 
-#: With the severity `score`: from this score on, this severity. 35 is a watch-list hit.
-SEVERITY_FROM = ((70, "err"), (35, "warning"), (10, "notice"))
+#: With the severity `score`: from this score on, this severity. The steps are those of critical,
+#: high and low in lookups/dnsqmon_severity.csv; 35 is a watch-list hit.
+SEVERITY_FROM = ((50, "err"), (35, "warning"), (10, "notice"))
 
 APP_NAME = "dnsQmon"
 #: What every receiver must take over UDP is less than what most take: RFC 3164 section 4.1.
@@ -72,13 +73,15 @@ def syslog(
     context: ssl.SSLContext,
     udp_limit: int = UDP_LIMIT,
     patience: float = 0.0,
+    ending: Ending | None = None,
 ) -> Forward:
     """Make a sink of --syslog; the `addresses` share the messages, which the spool holds for all.
 
     `frame` is `by_newline` or `by_octet_count`, for tcp and tls.
     """
     destinations = [_destination(address, frame, context, udp_limit) for address in addresses]
-    return Forward(f"syslog {addresses[0]}", messages, spool, destinations, patience=patience)
+    name = f"syslog {addresses[0]}"
+    return Forward(name, messages, spool, destinations, patience=patience, ending=ending)
 
 
 def framing(choice: str, form: str, scheme: str) -> Callable[[Sequence[bytes]], bytes]:
