@@ -57,7 +57,7 @@ PROBLEMS = {
     "filter": (("-i", "lo", "--filter", "udp port"), "syntax error"),
     "list": (("-i", "lo", "--commonlist", "/nowhere/list"), "/nowhere/list"),
     "profile": (("-i", "lo", "--profile", "/nowhere/profile"), "/nowhere/profile"),
-    "capture": (("-r", "/nowhere/capture"), "name another file"),
+    "capture": (("-r", "/nowhere/capture"), "cannot be opened"),
     "directory": (("-i", "lo", "--stats-file", "/nowhere/stats"), "no directory /nowhere"),
     "syslog": (("-i", "lo", "--syslog", "tcp://127.0.0.1:1"), "is it running"),
     "hec": (("-i", "lo", "--hec", "http://127.0.0.1:1"), "is it running"),

@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import sqlite3
 import struct
@@ -16,7 +17,8 @@ import subprocess
 import sys
 import termios
 import time
-from typing import IO, TYPE_CHECKING
+from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -24,19 +26,17 @@ import craft
 import dnsqmon
 from command import ENVIRONMENT, run, start, wait_for
 from dnsqmon.settings import Settings, table
+from needs import ROOT
 from seed_rows import HEADER
 from small_disk import small_disk
 from traffic import CLIENT, SERVER, capture, noise, query, timed
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # 2014-01-01 15:38:51 UTC, the second of the original's sample.
 SEED_TIME = 1_388_590_731_000_000_000
 READING = "[+] Reading packets from PCAP file.\n"
 SINKLESS = (
     "You must either turn on query display (-d), write to a file (-w, --json), send to syslog "
-    "(--syslog) or to a dnsQmon server (--client) to proceed."
+    "(--syslog), Splunk (--hec) or a dnsQmon server (--client) to proceed."
 )
 SOURCELESS = "You must specify an interface (-i) unless reading from a capture file (-r)."
 
@@ -753,3 +753,96 @@ def test_no_progress_bar_in_a_pipe(tmp_path: Path) -> None:
     process = _run_with_pause(tmp_path, subprocess.PIPE)
     assert process.communicate(timeout=30)[1] == b""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("-r in.pcap --json in.pcap", "in.pcap is given for two files"),
+        ("-r in.pcap -d --stats-file ./in.pcap", "in.pcap is given for two files"),
+        ("-r in.pcap -w csv -f x --json x", "x is given for two files"),
+        ("-r in.pcap --json other.db", "holds something else than JSON lines"),
+        ("-r in.pcap -r other.db -d", "--read: give one value"),
+    ],
+)
+def test_evidence_is_not_written_to(tmp_path: Path, arguments: str, text: str) -> None:
+    """A file that is read, or holds something else, is refused as a place to write."""
+    shutil.copy(ROOT / "tests/data/demo.pcap", tmp_path / "in.pcap")
+    (tmp_path / "other.db").write_bytes(b"SQLite format 3\0")
+
+    code, _, error = run(*arguments.split(), cwd=tmp_path)
+
+    assert (code, text in error) == (2, True), error
+    demo = (ROOT / "tests/data/demo.pcap").read_bytes()
+    assert (tmp_path / "in.pcap").read_bytes() == demo
+    assert (tmp_path / "other.db").read_bytes() == b"SQLite format 3\0"
+
+
+def test_account_of_a_pipe(tmp_path: Path) -> None:
+    """While a pipe stays open, the account is appended, and SIGUSR1 shows it."""
+    process = start(
+        *["-r", "-", "-w", "csv", "-t", "1", "--stats-file", "stats"],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+    )
+    stats = tmp_path / "stats"
+    assert process.stdin
+    process.stdin.write((ROOT / "tests/data/demo.pcap").read_bytes())
+    process.stdin.flush()
+
+    wait_for(lambda: stats.exists() and '"packets": 901' in stats.read_text(), "the account")
+    process.send_signal(signal.SIGUSR1)
+    time.sleep(1)
+    _, error = process.communicate(timeout=30)
+
+    assert "901  packets captured" in error.decode()
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("arguments", ["-r in.pcap -d -w csv", "lists import hosts"])
+def test_closed_streams(tmp_path: Path, closed: str, arguments: str) -> None:
+    """Whichever of its streams are closed, a command does its work without a traceback."""
+    shutil.copy(ROOT / "tests/data/demo.pcap", tmp_path / "in.pcap")
+    (tmp_path / "hosts").write_text("0.0.0.0 ads.example\n")
+    command = [sys.executable, "-m", "dnsqmon", *arguments.split()]
+
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *command],
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    if "-w" in arguments:
+        assert len((tmp_path / "queries.csv").read_text().splitlines()) == 372
+
+
+def test_import_into_a_pipe_and_a_full_device(tmp_path: Path) -> None:
+    """A reader that goes away is no error worth a word; a device without room is one line."""
+    (tmp_path / "hosts").write_text("".join(f"0.0.0.0 x{n}.example\n" for n in range(50_000)))
+    process = start(*["lists", "import", "hosts"], cwd=tmp_path)
+    assert process.stdout
+    assert process.stderr
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(30) == 1
+
+    with Path("/dev/full").open("wb") as full:
+        code, _, error = run(*["lists", "import", "hosts"], cwd=tmp_path, stdout=full)
+    assert code == 1
+    assert "No space left" in error
+    assert "Traceback" not in error
+
+
+def test_switch_without_a_value_turned_off_in_the_config(tmp_path: Path) -> None:
+    """`json: false` writes no file of that name."""
+    shutil.copy(ROOT / "tests/data/demo.pcap", tmp_path / "in.pcap")
+    (tmp_path / "config.yaml").write_text("read: in.pcap\njson: false\nstats: false\nwrite: csv\n")
+
+    assert run("--config", "config.yaml", cwd=tmp_path)[0] == 0
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "config.yaml", "in.pcap", "queries.csv",
+    ]  # fmt: skip

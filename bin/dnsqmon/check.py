@@ -20,6 +20,7 @@ from dnsqmon.score.profile import load_profile
 from dnsqmon.sinks.datagram import Datagrams
 from dnsqmon.sinks.hec import Hec
 from dnsqmon.sinks.stream import Stream, by_newline
+from dnsqmon.sources.capture_file import CaptureFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +84,7 @@ def _checks(settings: Settings, hec_token: str | None) -> Iterator[tuple[str, Ca
     if settings.spool_dir:
         yield (
             f"spool directory {settings.spool_dir}",
-            partial(_writable, Path(settings.spool_dir) / "spool"),
+            partial(_spool_folder, Path(settings.spool_dir)),
         )
     if settings.metrics:
         yield "metrics", partial(_listen, *settings.metrics)
@@ -104,8 +105,11 @@ def _relay(settings: Settings, secrets: Secrets) -> str:
 
 
 def _readable(path: str) -> str:
-    if not os.access(path, os.R_OK):
-        message = "there is no such file, or it may not be read: name another file"
+    """Open the capture; of a named pipe, which can be read but once, no more than the right."""
+    if not Path(path).is_fifo():
+        CaptureFile(path).close()
+    elif not os.access(path, os.R_OK):
+        message = "it may not be read: name another file"
         raise ConfigError(message)
     return "can be read"
 
@@ -126,6 +130,9 @@ def _writable(path: Path) -> str:
     if not folder.is_dir():
         message = f"there is no directory {folder}: make it, or name another"
         raise ConfigError(message)
+    if path.is_dir():
+        message = f"{path} is a directory: name a file"
+        raise ConfigError(message)
     if not os.access(path if path.exists() else folder, os.W_OK):
         message = (
             "the user who is to write it may not (see --user): change the owner of "
@@ -133,6 +140,13 @@ def _writable(path: Path) -> str:
         )
         raise ConfigError(message)
     return "can be written"
+
+
+def _spool_folder(path: Path) -> str:
+    """Say whether files can be made in the directory, which a run makes with its parents."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return _writable(path / "spool")
 
 
 def _listen(host: str, port: int) -> str:

@@ -47,6 +47,7 @@ log = logging.getLogger("dnsqmon")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (default: the process's own) gives; return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _stand_in_for_closed_streams()
     _log_to_stderr()
     try:
         for name, module in _COMMANDS.items():
@@ -114,8 +115,7 @@ def _parser() -> argparse.ArgumentParser:
             options["action"] = "store_true"
         else:
             options["metavar"] = row.metavar
-            if row.many:
-                options["action"] = "append"
+            options["action"] = "append"  # `read_settings` refuses a second value where one is due
             if row.bare:
                 options.update(nargs="?", const=row.bare)
         parser.add_argument(*row.flags, **options)
@@ -135,6 +135,8 @@ def _read_config(path: str) -> dict[str, object]:
             reason = f"{key} stands here twice" if name in rows else f"unknown setting {key}"
             raise file.error(node, reason)
         texts = file.texts(node, key)
+        if rows[name].bare and texts == ["false"]:
+            continue
         if isinstance(getattr(Settings(), name), bool):
             if texts not in (["true"], ["false"]):
                 reason = f"{key} must be true or false"
@@ -173,16 +175,15 @@ def _monitor(settings: Settings) -> int:
         MetricsServer(settings.metrics, lambda: reports.latest)
 
     def between() -> None:
-        status.show_if_due()
+        if live:
+            status.show_if_due()
         reports.keep_up()
 
     collect_seldom()
     try:
-        if settings.read and not live:
+        if not live:
             status.tell("Reading packets from PCAP file.")
-            pipeline.run()
-        else:
-            pipeline.run(between)
+        pipeline.run(between)
     finally:
         progress.close()
         reports.finish()
@@ -264,10 +265,16 @@ def _log_to_stderr() -> None:
     log.propagate = False
 
 
+def _stand_in_for_closed_streams() -> None:
+    """Give what was closed before the start (`>&-`, which Python shows as None) to nobody."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - open until the end
+
+
 def _let_go_of_output() -> None:
     """Let what standard output did not take not fail once more when Python flushes it at exit."""
     try:
-        if sys.stdout:  # None where it was closed before the start
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,7 +18,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Callable
 
-from dnsqmon.errors import ConfigError
+from dnsqmon.errors import ClosedOutputError, ConfigError, SinkError
 from dnsqmon.score.domain import registrable_domain
 from dnsqmon.score.list_file import (
     Skipped,
@@ -201,7 +201,14 @@ def _unpacked(file: IO[bytes], path: str) -> IO[bytes] | gzip.GzipFile:
 def _output(path: str | None) -> Iterator[IO[str]]:
     """Open the file to write; it takes its place when it is whole, for a sensor may be reading."""
     if path is None:
-        yield sys.stdout
+        try:
+            yield sys.stdout
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise ClosedOutputError from None
+        except OSError as error:
+            text = f"cannot write to standard output: {error.strerror}"
+            raise SinkError(text) from None
         return
     target = Path(path).resolve()
     whole = target if target.exists() and not target.is_file() else Path(f"{target}.new")

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
-from dnsqmon.errors import ConfigError, SinkError
+from dnsqmon.errors import ClosedOutputError, ConfigError, SinkError
 from dnsqmon.record import COLUMNS
 from dnsqmon.table import Table, aligned, printable, show
 
@@ -76,8 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     except sqlite3.Error as error:
         raise ConfigError(_refusal(error), where=path) from None
     except BrokenPipeError:
-        text = "standard output was closed"
-        raise SinkError(text) from None
+        raise ClosedOutputError from None
     except OSError as error:
         text = f"cannot write to standard output: {error.strerror}"
         raise SinkError(text) from None

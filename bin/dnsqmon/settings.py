@@ -7,6 +7,7 @@ this table or checked against it.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 from dataclasses import dataclass, field, fields
@@ -28,7 +29,7 @@ Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 class Setting:
     """One row of the table, without its name, type and default, which the dataclass holds."""
 
-    #: None: a parameter of the Splunk modular input alone.
+    #: Empty for a parameter of the Splunk modular input alone.
     flags: tuple[str, ...]
     help: str
     metavar: str | None = None
@@ -150,7 +151,7 @@ class Settings:
     )  # fmt: skip
     time: int = setting(
         15, "-t", "--time", metavar="<seconds>", parse=whole(1, 86400),
-        help="Seconds between two writes to a file, and between two status lines.",
+        help="Seconds between two writes to a file, and between two status lines (default: 15).",
     )  # fmt: skip
     display: bool = setting(False, "-d", "--display", help="Display each query on the screen.")
     name: str = setting(
@@ -289,9 +290,9 @@ class Settings:
         help="Scoring profile: classic, weighted, or a YAML file of your own.",
     )  # fmt: skip
     first_seen_max: int = setting(
-        250_000, "--first-seen-max", metavar="<number>", parse=whole(1, 100_000_000), splunk=True,
+        150_000, "--first-seen-max", metavar="<number>", parse=whole(1, 100_000_000), splunk=True,
         help="How many second-level domains to remember for flag f; the longest unseen are "
-        "forgotten first.",
+        "forgotten first (default: 150000).",
     )  # fmt: skip
     state: str | None = setting(
         None, "--state", metavar="<file name>",
@@ -428,10 +429,17 @@ def check_sinks(settings: Settings) -> None:
             "give --json a file name."
         )
         raise ConfigError(message)
+    files = [settings.read, settings.write and settings.filename, settings.json]
+    files += [settings.state, settings.stats_file]
+    named = [os.path.abspath(name) for name in files if name and name != "-"]  # noqa: PTH100 - no file is touched
+    for name in named:
+        if named.count(name) > 1:
+            message = f"{name} is given for two files: name another for one of them."
+            raise ConfigError(message)
     network_sinks = (settings.client, settings.syslog, settings.hec)
     if not any((settings.display, settings.write, settings.json, *network_sinks)):
         message = (
             "You must either turn on query display (-d), write to a file (-w, --json), send to "
-            "syslog (--syslog) or to a dnsQmon server (--client) to proceed."
+            "syslog (--syslog), Splunk (--hec) or a dnsQmon server (--client) to proceed."
         )
         raise ConfigError(message)

@@ -40,6 +40,9 @@ class YamlFile:
             where = f"{path}:{mark.line + 1}" if mark else path
             text = f"not YAML: {reason}"
             raise ConfigError(text, where=where) from error
+        except RecursionError as error:
+            text = "not YAML that this program reads: it is nested too deeply"
+            raise ConfigError(text, where=path) from error
         if self.root is None:
             text = "the file is empty"
             raise ConfigError(text, where=path)

@@ -63,10 +63,9 @@ class FirstSeen:
         surplus = len(self.sites) - self._limit + 1 + self._limit // 8
         oldest = sorted(self.sites, key=lambda sld: self.sites[sld].last_ns)[:surplus]
         for sld in oldest:
-            del self.sites[sld]
+            if self.sites.pop(sld).saved_count:  # only what stands in the file has to leave it
+                self._forgotten.append(sld)
         self.evicted += len(oldest)
-        if self._state:
-            self._forgotten += oldest
 
     def keep(self, path: str) -> None:
         """Load what an earlier run saw from `path`, and save there from now on."""
@@ -74,6 +73,9 @@ class FirstSeen:
             self._state = sqlite3.connect(path, timeout=5, check_same_thread=False)
             self._state.execute(_SCHEMA)
             self._load(self._state.execute(_NEWEST, (self._limit,)))
+            # A write that changes nothing: what cannot be written fails now, and not at the end.
+            (version,) = self._state.execute("PRAGMA user_version").fetchone()
+            self._state.execute(f"PRAGMA user_version = {version}")
         except sqlite3.Error as error:
             if self._state:
                 self._state.close()
@@ -97,11 +99,11 @@ class FirstSeen:
         if not self._state:
             return
         self._saved_at = time.monotonic()
-        changed = {sld: site for sld, site in self.sites.items() if site.count != site.saved_count}
-        rows = [
+        rows = (
             (sld, _storable(site.first_ns), _storable(site.last_ns), site.count)
-            for sld, site in changed.items()
-        ]
+            for sld, site in self.sites.items()
+            if site.count != site.saved_count
+        )
         try:
             with self._state:
                 self._state.executemany(
@@ -112,7 +114,7 @@ class FirstSeen:
             text = f"--state {self._path}: {error}; the domains seen are kept in memory"
             raise SinkError(text) from error
         self._forgotten.clear()
-        for site in changed.values():
+        for site in self.sites.values():
             site.saved_count = site.count
 
     def close(self) -> None:

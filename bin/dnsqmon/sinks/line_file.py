@@ -88,6 +88,9 @@ class LineFile:
         if header and first_line.count(b",") != header.count(","):
             text = f"holds something else than the columns {header}; name another file"
             raise ConfigError(text, where=where)
+        if not header and first_line[:1] != b"{":
+            text = "holds something else than JSON lines; name another file"
+            raise ConfigError(text, where=where)
         if last_byte != b"\n":
             self._glue = b"\n"
 
