@@ -154,15 +154,14 @@ def test_colours_suit_both_themes(view: str) -> None:
 def test_one_scale_of_severity() -> None:
     """The views' colours and choices, and syslog's severities, change at scores of the lookup."""
     with (ROOT / "lookups/dnsqmon_severity.csv").open(encoding="utf-8", newline="") as file:
-        bands = {
-            row["severity"]: int(row["score_band"]) for row in reversed([*csv.DictReader(file)])
-        }
-    scale = dict(reversed(bands.items()))
+        scale: dict[str, int] = {}
+        for row in csv.DictReader(file):
+            scale.setdefault(row["severity"], int(row["score_band"]))
     panels = [DEFINITIONS[view]["visualizations"][panel] for view, panel in PANELS]
-    by_name = [
-        p["options"]["seriesColorsByField"] for p in panels if "critical" in str(p["options"])
-    ]
-    by_score = [p["context"]["scores"] for p in panels if "scores" in p.get("context", {})]
+    by_field = [panel["options"].get("seriesColorsByField", {}) for panel in panels]
+    by_name = [colours for colours in by_field if "critical" in colours]
+    contexts = [panel.get("context", {}) for panel in panels]
+    by_score = [context["scores"] for context in contexts if "scores" in context]
     assert (len(by_name), len(by_score)) == (2, 3)
     for colours in by_name:
         assert [*colours] == [*scale]

@@ -112,11 +112,21 @@ def test_end_of_the_process(tmp_path: Path) -> None:
 def test_end_in_the_middle_of_a_message(tmp_path: Path) -> None:
     """Killed while the pipe holds the half of a message, it ends the run with the same error."""
     path = tmp_path / "long.pcap"
-    query = craft.ethernet(
-        craft.ipv4("192.0.2.1", "192.0.2.53", craft.UDP,
-                   craft.udp(4000, 53, craft.dns_query("www.example.com")))
-    )  # fmt: skip
-    path.write_bytes(craft.pcap([(craft.TIME, query)] * 50_000))
+    long = ".".join(["x" * 60] * 3)  # so that no pipe holds the names of one batch
+    queries = [craft.dns_query(f"{long}.n{number}.example") for number in range(5_000)]
+    path.write_bytes(
+        craft.pcap(
+            [
+                (
+                    craft.TIME,
+                    craft.ethernet(
+                        craft.ipv4("192.0.2.1", "192.0.2.53", craft.UDP, craft.udp(9, 53, query))
+                    ),
+                )
+                for query in queries
+            ]
+        )
+    )
     ahead, _ = _ahead(str(path))
     steps = ahead.batches()
     next(steps)
