@@ -87,7 +87,7 @@ def assigned(spl: str) -> set[str]:
                 made.add(value)
             if word == "count" and after != "(":
                 made.add(word)
-        if command in ("untable", "foreach"):
+        if command == "foreach":
             made |= set(words)
     return made
 
@@ -96,7 +96,7 @@ def used(spl: str) -> set[str]:
     """Name the fields that a search reads, as far as they stand there without quotes."""
     names = set()
     for command, words in stages(spl):
-        if command in ("lookup", "inputlookup", "outputlookup", "return", "untable", "foreach"):
+        if command in ("lookup", "inputlookup", "outputlookup", "return", "foreach"):
             continue
         before, listed = "", False
         for word, after in zip(words, [*words[1:], ""]):

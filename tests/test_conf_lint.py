@@ -43,7 +43,7 @@ KNOWN_SETTINGS = {
     r"|EVENT_BREAKER|EVENT_BREAKER_ENABLE|sourcetype|(TRANSFORMS|REPORT|EXTRACT|FIELDALIAS|LOOKUP"
     r"|EVAL)-\w+",
     "savedsearches": r"description|search|disabled|enableSched|cron_schedule|schedule_window"
-    r"|dispatch\.(earliest|latest)_time|counttype|relation|quantity"
+    r"|realtime_schedule|dispatch\.(earliest|latest)_time|counttype|relation|quantity"
     r"|alert\.(track|severity|digest_mode|suppress|suppress\.fields|suppress\.period)"
     r"|action\.correlationsearch\.(label|annotations)|action\.risk|action\.risk\.param\._risk"
     r"|action\.risk\.param\._risk_message",
@@ -56,7 +56,7 @@ KNOWN_SETTINGS = {
 COMMANDS = {
     "addinfo", "addtotals", "bin", "dedup", "eval", "fields", "fillnull", "foreach", "head",
     "inputlookup", "lookup", "mvexpand", "outputlookup", "rename", "return", "search", "sort",
-    "stats", "streamstats", "table", "timechart", "transpose", "tstats", "untable", "where",
+    "stats", "streamstats", "table", "timechart", "transpose", "tstats", "where",
 }  # fmt: skip
 FUNCTIONS = {
     "avg", "case", "coalesce", "count", "dc", "eval", "if", "in", "isnotnull", "isnull", "latest",
@@ -267,6 +267,39 @@ def test_alert_is_complete(name: str) -> None:
     for field in alert["alert.suppress.fields"].split(","):
         assert re.search(rf"\b{field}\b", alert["search"])
     assert alert["search"].endswith("_filter`")
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_risk_is_the_same_in_the_action(name: str) -> None:
+    """The risk action names the object and the score of the search; of scores, the least."""
+    alert = ALERTS[name]
+    found = re.search(
+        r'risk_object=(\w+), risk_object_type="(\w+)", risk_score=(\w+),', alert["search"]
+    )
+    assert found
+    least = MACROS["dnsqmon_score_threshold"]["definition"] if "High" in name else "35"
+    score = found[3].replace("score", least)
+    assert json.loads(alert["action.risk.param._risk"]) == [
+        {
+            "risk_object_field": found[1],
+            "risk_object_type": found[2],
+            "risk_score": int(score),
+        }
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in ALERTS if "Sensor" in name or "List" in name])
+def test_one_input_does_not_silence_another(name: str) -> None:
+    """What is wrong with a sensor is told, and throttled, for each of its inputs."""
+    assert re.search(r"\| stats [^|]* BY sensor input\b", ALERTS[name]["search"])
+    assert {"sensor", "input"} <= {*ALERTS[name]["alert.suppress.fields"].split(",")}
+
+
+def test_first_seen_misses_no_hour() -> None:
+    """The search that counts by index time is scheduled continuously, each hour once."""
+    keep = CONFS["savedsearches"]["dnsQmon - Keep fleet-wide first seen"]
+    assert (keep["cron_schedule"], keep["realtime_schedule"]) == ("5 * * * *", "0")
+    assert "_index_earliest=-1h@h _index_latest=@h" in keep["search"]
 
 
 def test_the_eleven_alerts_are_there() -> None:

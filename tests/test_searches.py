@@ -40,7 +40,6 @@ def _index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
         "inputlookup": lambda *_: Results([], [dict(row) for row in collection]),
         "outputlookup": lambda found, how, *_: _store(collection, found, how),
         "tstats": _tstats,
-        "untable": _untable,
     }
     for name, command in commands.items():
         monkeypatch.setitem(spl.COMMANDS, name, command)
@@ -85,17 +84,6 @@ def _tstats(found: Results, words: str, window: Window, known: Knowledge) -> Res
     return run(f"search {where} | stats {latest} BY {by}", found, window, known)
 
 
-def _untable(found: Results, words: str, *_: object) -> Results:
-    key, name, value = words.split()
-    rows = [
-        {key: row[key], name: column, value: cell}
-        for row in found.rows
-        for column, cell in row.items()
-        if column != key and cell is not None
-    ]
-    return Results([key, name, value], rows)
-
-
 def search(
     index: Index, name: str, *, hours: float = 24, servers: int = 1
 ) -> list[dict[str, object]]:
@@ -123,10 +111,15 @@ def line(seconds_ago: float, query: str = "www.example.com", **fields: object) -
     )
 
 
-def statistics(seconds_ago: float, sensor: str = "sensor1", **counts: int) -> str:
-    """Write a statistics event."""
+def statistics(
+    seconds_ago: float, sensor: str = "sensor1", feed: str = "any", **counts: int
+) -> str:
+    """Write a statistics event of a sensor's input `feed`."""
     members = "".join(f', "{name}": {count}' for name, count in counts.items())
-    return f'{{"time": {NOW - seconds_ago:.3f}, "sensor": "{sensor}", "input": "any"{members}}}'
+    return (
+        f'{{"time": {NOW - seconds_ago:.3f}, "sensor": "{sensor}",'
+        f' "input": "dns_query_monitor://{feed}"{members}}}'
+    )
 
 
 def only(rows: list[dict[str, object]], *fields: str) -> list[tuple[object, ...]]:
@@ -228,14 +221,27 @@ def test_rare_type(index: Index) -> None:
 
 
 def test_sensor_silent(index: Index) -> None:
-    """Statistics count as a sign of life; a sensor without any for 15 minutes is reported."""
+    """Statistics count as a sign of life; each input without any for 15 minutes is reported."""
     index.add([line(3600)], "dnsqmon")
-    quiet = [statistics(60, "sensor2"), statistics(1000, "sensor3")]
-    index.add(quiet, "dnsqmon:stats")
-    for event in index.events:
-        event["host"] = event.get("sensor", event["host"])  # the stream gives it
+    feeds = [(60, "sensor2", "a"), (1000, "sensor2", "b"), (900, "sensor3", "a")]
+    index.add([statistics(*feed) for feed in feeds], "dnsqmon:stats")
+    for event in index.events:  # as the stream gives them, and a forwarded file
+        event["host"] = event.get("sensor", event["host"])
+        event["source"] = event.get("input", f"/var/log/{event['_time']}.csv")
     found = search(index, "Alert - Sensor silent")
-    assert only(found, "sensor", "silent_minutes") == [("sensor1", 60), ("sensor3", 17)]
+    assert only(found, "sensor", "input", "silent_minutes") == [
+        ("sensor1", "other", 60),
+        ("sensor2", "dns_query_monitor://b", 17),
+        ("sensor3", "dns_query_monitor://a", 15),
+    ]
+
+
+def test_files_that_are_rotated_are_no_silence(index: Index) -> None:
+    """What comes by other roads is one input of a sensor, whatever its sources are called."""
+    index.add([line(3600), line(60)], "dnsqmon")
+    for event in index.events:
+        event["source"] = f"/var/log/{event['_time']}.csv"
+    assert search(index, "Alert - Sensor silent") == []
 
 
 def test_sensor_loss(index: Index) -> None:
@@ -259,11 +265,16 @@ def test_list_stale(index: Index) -> None:
         [
             statistics(60, watchlist_age=31 * days, commonlist_age=2 * days),
             statistics(60, "sensor2", watchlist_age=29 * days, serverlist_age=900 * days),
+            statistics(50, "sensor2", "b", commonlist_age=30 * days),
+            statistics(40, "sensor2", "a", commonlist_age=1 * days),
         ],
         "dnsqmon:stats",
     )
     found = search(index, "Alert - List is stale")
-    assert only(found, "sensor", "list", "age_days") == [("sensor1", "watchlist", 31)]
+    assert only(found, "sensor", "input", "list", "age_days") == [
+        ("sensor1", "dns_query_monitor://any", "watchlist", 31),
+        ("sensor2", "dns_query_monitor://b", "commonlist", 30),
+    ]
 
 
 def test_fleet_wide_first_seen_is_kept(index: Index) -> None:
