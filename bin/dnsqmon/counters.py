@@ -26,6 +26,9 @@ REASONS = {
     "other_type": "query for a record type that was not asked for",
 }
 
+#: Packets, pipelined, held and reasons: all but the records, which the scorer counts.
+Decoded = tuple[int, int, int, dict[str, int]]
+
 
 class Counters:
     """Frames in, records out, and each frame that gave no record under its reason.
@@ -41,6 +44,15 @@ class Counters:
         self.records = 0
         self.held = 0
         self.reasons: Counter[str] = Counter()
+
+    def decoded(self) -> Decoded:
+        """Give what the decoder counts, for a process that has other counters."""
+        return self.packets, self.pipelined, self.held, dict(self.reasons)
+
+    def take_over(self, decoded: Decoded) -> None:
+        """Set what the decoder counts to what it counted elsewhere."""
+        self.packets, self.pipelined, self.held, reasons = decoded
+        self.reasons = Counter(reasons)
 
     def adds_up(self) -> bool:
         """Say whether every frame is accounted for."""

@@ -10,7 +10,7 @@ import os
 import signal
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from dnsqmon.errors import SourceError
 from dnsqmon.garbage import collect_seldom
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from multiprocessing.connection import Connection
 
-    from dnsqmon.counters import Counters
+    from dnsqmon.counters import Counters, Decoded
     from dnsqmon.decode.decoder import Decoder
     from dnsqmon.interfaces import Source
     from dnsqmon.record import Query
@@ -28,8 +28,7 @@ OnProgress = Callable[[int, int], None]
 
 #: Seconds that the other process has to end by itself.
 _PATIENCE = 2.0
-#: What the decoder counts; the scorer counts the rest.
-_DECODERS_COUNTERS = ("packets", "pipelined", "held", "reasons")
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
 #: Octets of a file below which a second process costs more than it saves.
 WORTHWHILE = 4 << 20
 
@@ -38,8 +37,7 @@ class Step(NamedTuple):
     """What the other process has done since its last message."""
 
     queries: list[Query]
-    #: The attributes of the decoder's counters, as they are after these queries.
-    counters: dict[str, Any]
+    counts: Decoded
     losses: Mapping[str, int]
     #: Octets of the file that are done, and octets in all.
     progress: tuple[int, int]
@@ -87,7 +85,10 @@ class DecodeAhead:
         context = multiprocessing.get_context("fork")
         self._steps, steps = context.Pipe(duplex=False)
         self._process = context.Process(target=self._work, args=(source, decoder, steps))
+        # No signal may find the new process before it knows what to do with it.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._process.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         steps.close()
         source.close()
 
@@ -111,7 +112,7 @@ class DecodeAhead:
 
     def decode(self, step: Step) -> list[Query]:
         """Take over the counts, and give the queries."""
-        vars(self._counters).update(step.counters)
+        self._counters.take_over(step.counts)
         return step.queries
 
     def finish(self) -> None:
@@ -145,13 +146,14 @@ class DecodeAhead:
         """Do the work, in the other process."""
         self._steps.close()
         collect_seldom()
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # it is for the parent
         signal.signal(signal.SIGTERM, lambda _number, _frame: source.stop())
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):  # they are for the parent
-            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
         def send(queries: list[Query], failure: str | None = None) -> None:
-            counters = {name: vars(self._counters)[name] for name in _DECODERS_COUNTERS}
-            steps.send(Step(queries, counters, source.losses(), self._progress, failure))
+            counts = self._counters.decoded()
+            steps.send(Step(queries, counts, source.losses(), self._progress, failure))
 
         try:
             failure = ""

@@ -21,6 +21,12 @@ import generate
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "bench"
+#: Queries of the capture whose names are all different, to show what memory they take.
+FLOOD = 500_000
+
+sys.path.insert(0, str(ROOT / "tests"))
+
+import craft  # noqa: E402 - lies beside this folder, no package
 
 
 def main() -> None:
@@ -43,7 +49,27 @@ def main() -> None:
         for _ in range(arguments.runs):
             for name, command in commands.items():
                 runs[name].append(_run(command))
+        flood = Path(scratch) / "flood.pcap"
+        _write_flood(flood)
+        _, memory = _run(_commands(flood, Path(scratch))["dnsqmon -w csv"])
     _show(runs, arguments.frames)
+    sys.stdout.write(
+        f"dnsqmon -w csv, {FLOOD:,} queries for as many domains: peak {memory / 1024:.0f} MB\n"
+    )
+
+
+def _write_flood(path: Path) -> None:
+    """Write a capture in which every query is for a domain that was never seen before.
+
+    Piece by piece: a program that is started counts the memory of the one that starts it.
+    """
+    with path.open("wb") as file:
+        file.write(craft.pcap([]))
+        for number in range(FLOOD):
+            message = craft.dns_query(f"www.{number:x}-flood.example", 1)
+            datagram = craft.udp(4000, 53, message)
+            packet = craft.ipv4("192.0.2.1", "192.0.2.2", craft.UDP, datagram)
+            file.write(craft.pcap_record(craft.TIME + number, craft.ethernet(packet)))
 
 
 def _commands(capture: Path, scratch: Path) -> dict[str, list[str]]:
