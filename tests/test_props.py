@@ -224,6 +224,20 @@ def test_cim_forbidden_fields_are_absent(app: App) -> None:
     assert [field for field in event if made_up.fullmatch(field)] == []
 
 
+def test_transport_that_is_known_stays(app: App) -> None:
+    """A field that came with the event, as HEC's can, says more than the 14 fields do."""
+    (event,) = app.index(record().encode(), "dnsqmon")
+    assert app.search(event)["transport"] == "udp"
+    assert app.search({**event, "transport": "tcp"})["transport"] == "tcp"
+
+
+@pytest.mark.parametrize("ending", ["45,", "45"])
+def test_no_flags_at_all(app: App, ending: str) -> None:
+    """A line whose last field is empty or missing has all the others."""
+    event = one(app, record(rest=REST.replace("45,ubf", ending)))
+    assert (event["query"], event["score"], event.get("flags")) == ("www.example.com", "45", None)
+
+
 def test_stream_names_of_the_fields(app: App) -> None:
     """Searches written for Splunk Stream find its names."""
     event = one(app, record())
@@ -296,7 +310,9 @@ def test_rare_record_types(app: App, mnemonic: str, rare: str | None) -> None:
 
 def test_root_of_old_and_new_sensors(app: App) -> None:
     """The root is `.`, also where an old sensor wrote three empty fields."""
-    old = one(app, record(rest="roonet,192.0.2.10,1024,198.51.100.53,53,A,,,,1,16,ufst"))
+    rest = "roonet,192.0.2.10,1024,198.51.100.53,53,{},,,,1,16,ufst"
+    old = one(app, record(rest=rest.format("A")))
+    assert one(app, record(rest=rest.format("NSAP-PTR")))["query"] == "."
     new = one(app, record(rest="roonet,192.0.2.10,1024,198.51.100.53,53,A,.,.,.,1,16,ufst"))
     for event in (old, new):
         assert [event[name] for name in ("query", "tld", "sld", "score")] == [".", ".", ".", "16"]
