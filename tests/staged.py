@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from needs import ROOT, missing
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: The versions of Python in supported releases of Splunk.
 SPLUNK_PYTHONS = ("3.9", "3.13")
@@ -45,9 +47,13 @@ def app(base: Path, *, with_scapy: bool = False) -> Path:
 
 
 def interpreter(version: str) -> str:
-    """Find a Python of that version: one of the project's environments, or one on the PATH."""
-    candidates = [str(ROOT / f".venv-{version}/bin/python"), shutil.which(f"python{version}")]
+    """Find a Python of that version: one of the project's environments, or one of the machine."""
     if sys.version_info[:2] == tuple(map(int, version.split("."))):
-        candidates.insert(0, sys.executable)
-    found = [path for path in candidates if path and Path(path).exists()]
-    return found[0] if found else missing(f"Python {version}")
+        return sys.executable
+    own = ROOT / f".venv-{version}/bin/python"
+    if own.exists():
+        return str(own)
+    found = subprocess.run(
+        [str(ROOT / "tests/find_python.sh"), version], check=True, capture_output=True, text=True
+    )
+    return found.stdout.strip() or missing(f"Python {version}")

@@ -73,6 +73,15 @@ def test_app_holds_nothing_of_the_workshop(base: Path) -> None:
 
 
 @pytest.mark.parametrize("version", staged.SPLUNK_PYTHONS)
+def test_interpreter_is_one_that_runs(version: str) -> None:
+    """The Python that stands for Splunk's has its version, and is no stand-in that only asks."""
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    command = [staged.interpreter(version), "-c", code]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == version
+
+
+@pytest.mark.parametrize("version", staged.SPLUNK_PYTHONS)
 def test_libraries_stand_alone(base: Path, version: str) -> None:
     """Every module imports with nothing but the app's own lib/ beside the interpreter."""
     app = staged.app(base)
