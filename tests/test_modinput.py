@@ -217,8 +217,17 @@ def test_scheme_is_the_table_of_settings(modinput: Input) -> None:
             else "number" if isinstance(default, int) else "string"
         )  # fmt: skip
         assert argument.findtext("data_type") == kind
-        assert argument.findtext("description") == rows[SETTINGS[name]].help
+        row = rows[SETTINGS[name]]
+        assert argument.findtext("description") == (row.splunk_help or row.help)
         assert argument.findtext("required_on_create") == "false"
+
+
+def test_descriptions_speak_of_parameters() -> None:
+    """No main parameter is described by options and streams that only a command line has."""
+    for name in ("interface", "read", "server"):
+        text = table()[name].splunk_help
+        assert re.fullmatch(r"[A-Z].*\.", text)
+        assert not re.search(r"(^|\s)-|standard input|more than once", text)
 
 
 def test_parameter_names_are_legal() -> None:

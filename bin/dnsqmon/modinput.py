@@ -82,7 +82,7 @@ class ModularInput(Script):  # type: ignore[misc] # splunklib has no types
         defaults = Settings()
         for name, row in table().items():
             if row.splunk:
-                argument = Argument(parameter(name), row.help)
+                argument = Argument(parameter(name), row.splunk_help or row.help)
                 argument.title = parameter(name).replace("_", " ").capitalize()
                 argument.data_type = _data_type(getattr(defaults, name))
                 scheme.add_argument(argument)

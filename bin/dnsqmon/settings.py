@@ -41,6 +41,8 @@ class Setting:
     bare: str | None = None
     #: A parameter of the Splunk modular input as well.
     splunk: bool = False
+    #: What Splunk shows for it, where `help` is about the command line.
+    splunk_help: str = ""
 
 
 def setting(default: Any, *flags: str, help: str, **row: Any) -> Any:  # noqa: A002, ANN401 - as argparse
@@ -135,6 +137,7 @@ class Settings:
     interface: tuple[str, ...] = setting(
         (), "-i", "--interface", metavar="<interface>", many=True, splunk=True,
         help="Interface to monitor (e.g. eth0), or 'any' for all; may be given more than once.",
+        splunk_help="Interfaces to monitor, comma-separated (e.g. eth0), or 'any' for all.",
     )  # fmt: skip
     write: str | None = setting(
         None, "-w", "--write", metavar="<csv|sql>", choices=("csv", "sql"),
@@ -144,6 +147,8 @@ class Settings:
         None, "-r", "--read", metavar="<pcap file>", splunk=True,
         help="Read a pcap or pcapng file (plain, gzip, bzip2, xz; - for standard input) "
         "instead of listening to the network.",
+        splunk_help="Capture file (pcap or pcapng; plain, gzip, bzip2, xz), or a folder of them; "
+        "each is read once.",
     )  # fmt: skip
     filename: str | None = setting(
         None, "-f", "--filename", metavar="<file name>",
@@ -177,6 +182,7 @@ class Settings:
     server: str | None = setting(
         None, "--server", metavar="<listening ip>", parse=address, splunk=True,
         help="Receive records from dnsqmon clients on this address; use with -w or -d.",
+        splunk_help="Receive records from dnsqmon clients on this address.",
     )  # fmt: skip
     port: int = setting(
         54321, "-p", "--port", metavar="<port number>", parse=ports, splunk=True,
