@@ -91,18 +91,37 @@ def version() -> str:
 
 def stage(target: Path, *, with_scapy: bool = False) -> None:
     """Lay out the app in the new folder `target`, ready to run from there."""
-    for pattern in CONTENT:
-        for file in ROOT.glob(pattern):
-            copy(file, target / file.relative_to(ROOT))
-    overlay = ROOT / "package/app"
-    for file in overlay.rglob("*"):
-        if file.is_file():
-            copy(file, target / file.relative_to(overlay))
+    for file, place in content():
+        copy(file, target / place)
     install("requirements.txt", LIBRARIES, target / "lib")
     if with_scapy:
         install("requirements-scapy.txt", (*SCAPY, *LIBRARIES[-2:]), target / "lib")
         cut_dns_resolve(target / "lib/scapy/layers/dns.py")
         copy(ROOT / "package/scapy_all.py", target / "lib/scapy/all.py")
+
+
+def content() -> Iterator[tuple[Path, Path]]:
+    """Give each file of the repository that goes into the app, and its place there.
+
+    In a git checkout those that git knows: what else lies about is nobody's release.
+    """
+    overlay = ROOT / "package/app"
+    found = [(file, ROOT) for pattern in CONTENT for file in ROOT.glob(pattern)]
+    found += [(file, overlay) for file in overlay.rglob("*") if file.is_file()]
+    known = tracked()
+    for file, top in found:
+        if not known or file in known:
+            yield file, file.relative_to(top)
+
+
+def tracked() -> set[Path]:
+    """Ask git for the files of the checkout; there are none where this is not one."""
+    git = ["git", "-C", str(ROOT), "ls-files", "-z"]
+    try:
+        names = subprocess.run(git, check=True, capture_output=True, text=True).stdout  # noqa: S603 - fixed words
+    except (OSError, subprocess.CalledProcessError):
+        return set()
+    return {ROOT / name for name in names.split("\0") if name}
 
 
 def copy(source: Path, target: Path) -> None:

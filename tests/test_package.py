@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 import subprocess
+import sys
 import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 import staged
-from needs import ROOT
+from needs import ROOT, need
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +63,37 @@ def test_app_holds_the_repository_and_the_overlay(base: Path) -> None:
     assert {name for name in expected if not (app / name).is_file()} == set()
     for name, path in expected.items():
         assert (app / name).read_bytes() == path.read_bytes()
+
+
+def test_app_holds_what_git_knows(tmp_path: Path) -> None:
+    """A stray file goes into the app only where there is no checkout to tell it from the others."""
+    need("git")
+    for name in ("package/build.py", "bin/dnsqmon/kept.py", "bin/dnsqmon/stray.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "package/build.py", tmp_path / name)
+    ask = "import build; print(*sorted(str(place) for _, place in build.content()))"
+
+    def content() -> list[str]:
+        command = [sys.executable, "-B", "-c", ask]
+        found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True,
+                               cwd=tmp_path / "package")  # fmt: skip
+        return found.stdout.split()
+
+    assert content() == ["bin/dnsqmon/kept.py", "bin/dnsqmon/stray.py"]
+    for words in ("init --quiet", "add bin/dnsqmon/kept.py package"):
+        subprocess.run(["git", "-C", str(tmp_path), *words.split()], check=True)
+    assert content() == ["bin/dnsqmon/kept.py"]
+
+
+def test_every_library_has_its_licence(base: Path) -> None:
+    """The text of its licence lies beside each library: in its metadata, or in its package."""
+    lib = staged.app(base) / "lib"
+    packages = {"publicsuffixlist": "publicsuffixlist", "pyyaml": "yaml", "splunk_sdk": "splunklib"}
+    assert {path.name.split("-")[0] for path in lib.glob("*.dist-info")} == packages.keys()
+    for distribution, package in packages.items():
+        texts = [*lib.glob(f"{distribution}-*/licenses/*"), *lib.glob(f"{package}/LICENSE")]
+        assert len(texts) == 1, distribution
+        assert len(texts[0].read_text("utf-8")) > 500
 
 
 def test_app_holds_nothing_of_the_workshop(base: Path) -> None:
@@ -125,3 +160,11 @@ def test_icons_have_the_sizes_splunk_asks_for(name: str) -> None:
         assert header[16:24] == (width * scale).to_bytes(4, "big") + (height * scale).to_bytes(
             4, "big"
         )
+
+
+def test_oldest_splunk_is_told() -> None:
+    """The manifest and the README name one oldest version of Splunk."""
+    manifest = json.loads((ROOT / "package/app/app.manifest").read_text("utf-8"))
+    oldest = manifest["platformRequirements"]["splunk"]["Enterprise"]
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert re.findall(r"Splunk ([\d.]+) or later", readme) == [oldest.lstrip(">=")]
