@@ -105,7 +105,7 @@ def test_packets_come_in_order_with_the_time_of_their_arrival() -> None:
     assert times == sorted(times)
     assert before <= times[0]
     assert times[-1] <= after
-    assert capture.source.losses() == {"kernel_dropped": 0}
+    assert capture.source.losses() == {"kernel_dropped": 0, "left_in_ring": 0}
 
 
 def test_loopback_shows_each_packet_once() -> None:
@@ -141,7 +141,7 @@ def test_any_shows_a_bridged_and_routed_packet_once() -> None:
         # In any order: the first packet waits until its next hop is known, others may overtake it.
         assert sorted(_payloads(capture.packets())) == sorted(payloads)
         # Shown by the bridge's port, the bridge, and the interface to the far end.
-        assert capture.source.losses() == {"kernel_dropped": 0}
+        assert capture.source.losses() == {"kernel_dropped": 0, "left_in_ring": 0}
         assert capture.source.counts()["duplicate"] == 2 * len(payloads)
         assert sorted(_payloads(arrived.packets())) == sorted(payloads)
 
@@ -255,6 +255,21 @@ def test_interface_that_is_removed_and_made_again(caplog: pytest.LogCaptureFixtu
         assert _payloads(capture.packets()) == _numbered(3)
 
 
+def test_interface_that_comes_back_as_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    """One that was lent to another namespace keeps its index, but not its promiscuous mode."""
+    with veth_pair() as (_, server), namespace() as other:
+        capture = Capture(server, "eth0")
+        index = server.run("cat", "/sys/class/net/eth0/ifindex").stdout
+        server.ip(f"link set eth0 netns {other.name}")
+        _until(lambda: "interface eth0 is down: waiting for it" in caplog.messages)
+        other.ip(f"link set eth0 netns {server.name}")
+        server.ip("link set eth0 up")
+        _until(lambda: "interface eth0 is back" in caplog.messages)
+        assert server.run("cat", "/sys/class/net/eth0/ifindex").stdout == index
+        assert "promiscuity 1 " in server.run("ip", "-d", "link", "show", "eth0").stdout
+        capture.stop()
+
+
 def test_stop_yields_what_the_ring_holds_and_nothing_after() -> None:
     """A block that is not complete when `stop` is called is waited for, and then it is over."""
     with veth_pair() as (client, server):
@@ -268,6 +283,29 @@ def test_stop_yields_what_the_ring_holds_and_nothing_after() -> None:
         assert source.counts()["waiting_in_ring"] == 0
         source.close()
     assert _payloads([frame[14:] for _, frame in frames]) == _numbered(500)
+
+
+def test_stop_may_come_again_and_late() -> None:
+    """A second signal does no harm, not even when everything is closed."""
+    with veth_pair() as (_, server):
+        source = server.call(lambda: LiveCapture(["eth0"], [53]))
+        source.stop()
+        source.stop()
+        assert not any(batch.frames for batch in source.batches())
+        source.close()
+        source.stop()
+
+
+def test_what_is_left_in_the_ring_is_a_named_loss() -> None:
+    """Packets that were captured but never read wait while it runs, and are lost at the end."""
+    with veth_pair() as (client, server):
+        source = server.call(lambda: LiveCapture(["eth0"], [53]))
+        _send(client, "192.0.2.2", *_numbered(100))
+        assert source.losses() == {"kernel_dropped": 0, "left_in_ring": 0}
+        assert source.counts()["waiting_in_ring"] == 100
+        source.close()
+    assert source.losses() == {"kernel_dropped": 0, "left_in_ring": 100}
+    assert source.counts()["waiting_in_ring"] == 0
 
 
 def test_what_a_full_ring_drops_is_counted() -> None:

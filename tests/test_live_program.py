@@ -155,7 +155,7 @@ def test_what_clients_ask_a_resolver_is_recorded_once(
     expected.update({(CLIENT4, SERVER4, "53", "A", name): 4 for name in names})
     account = program.stop()
     assert _asked(program.rows()) == expected
-    assert account["lost"] == {"kernel_dropped": 0}
+    assert account["lost"] == {"kernel_dropped": 0, "left_in_ring": 0}
 
 
 def test_a_fragmented_query_is_recorded(ends: tuple[Namespace, Namespace], tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_every_frame_of_a_replay_is_accounted_for(
     expected = json.loads(done.stderr)
     other_port = expected["refused"].pop("other_port")
     assert account["captured"] == expected["captured"] - other_port
-    assert account["lost"] == {"kernel_dropped": 0}
+    assert account["lost"] == {"kernel_dropped": 0, "left_in_ring": 0}
     assert account["refused"] == expected["refused"]
     without_time = [{**row, "Date": "", "Time": ""} for row in rows]
     with offline.open(newline="") as file:

@@ -12,6 +12,7 @@ import pytest
 
 from craft import GRE, UDP, dns_query, ethernet, gre, ipv4, udp, vlan
 from dnsqmon.errors import ConfigError
+from dnsqmon.sources import scapy_sniffer
 from dnsqmon.sources.scapy_sniffer import ScapySniffer
 from namespaces import veth_pair
 from needs import ROOT, need, need_root
@@ -63,7 +64,7 @@ def _capture(
     source.stop()
     thread.join()
     source.close()
-    assert source.losses() == {"kernel_dropped": 0}
+    assert source.losses() == {"kernel_dropped": 0, "unread": 0}
     return got
 
 
@@ -90,6 +91,32 @@ def test_filter_is_a_pcap_expression() -> None:
         assert [frame for _, frame in got] == FRAMES[1::-1]
         with pytest.raises(ConfigError, match=r"--engine scapy --interface eth0: .*filter"):
             server.call(lambda: ScapySniffer(["eth0"], expression="udp port"))
+
+
+def test_what_waits_at_the_end_is_yielded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the sockets hold when `stop` is called is taken, though it fills several batches."""
+    monkeypatch.setattr(scapy_sniffer, "_BATCH_SECONDS", 0.001)
+    with veth_pair() as (client, server):
+        source = server.call(lambda: ScapySniffer(["eth0"], expression="udp port 53"))
+        client.send_frames("eth0", FRAMES[:1] * 500)
+        source.stop()
+        assert sum(len(batch.frames) for batch in source.batches()) == 500
+        source.close()
+    assert source.losses() == {"kernel_dropped": 0, "unread": 0}
+
+
+def test_what_is_left_at_the_end_is_a_named_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where time does not do for all that waits, each packet is yielded or counted."""
+    monkeypatch.setattr(scapy_sniffer, "_BATCH_SECONDS", 0.001)
+    monkeypatch.setattr(scapy_sniffer, "_LAST_SECONDS", 0)
+    with veth_pair() as (client, server):
+        source = server.call(lambda: ScapySniffer(["eth0"], expression="udp port 53"))
+        client.send_frames("eth0", FRAMES[:1] * 5000)
+        source.stop()
+        got = sum(len(batch.frames) for batch in source.batches())
+        source.close()
+    assert got < 5000
+    assert source.losses() == {"kernel_dropped": 0, "unread": 5000 - got}
 
 
 def test_missing_interface_and_scapy_say_what_to_do() -> None:

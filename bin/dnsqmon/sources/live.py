@@ -52,7 +52,7 @@ class LiveCapture:
             raise ConfigError(message)
         self.name = ",".join(interfaces)
         self._drain_seconds = 0.1 + 2 * block_ms / 1000
-        self._stopping = False
+        self._stopping = self._closed = False
         self._reported = 0, 0  # drops, freezes
         self._report_at = 0.0
         self._taps: list[Tap] = []
@@ -94,9 +94,11 @@ class LiveCapture:
         yield from self._drain()
 
     def losses(self) -> Mapping[str, int]:
-        """Packets the kernel dropped because a ring was full."""
+        """Count packets that found a ring full, and that were left in one at the end."""
         self._read_statistics()
-        return {"kernel_dropped": sum(tap.ring.dropped for tap in self._taps)}
+        rings = [tap.ring for tap in self._taps]
+        left = sum(ring.waiting for ring in rings) if self._closed else 0
+        return {"kernel_dropped": sum(ring.dropped for ring in rings), "left_in_ring": left}
 
     def counts(self) -> Mapping[str, int]:
         """Count copies left out on `any`, what the filter kept out, how often a ring was full."""
@@ -106,17 +108,19 @@ class LiveCapture:
             "duplicate": sum(ring.duplicates for ring in rings),
             "filtered": sum(ring.filtered for ring in rings),
             "ring_freezes": sum(ring.freezes for ring in rings),
-            "waiting_in_ring": sum(ring.captured - ring.dropped - ring.read for ring in rings),
+            "waiting_in_ring": 0 if self._closed else sum(ring.waiting for ring in rings),
         }
 
     def stop(self) -> None:
         """Make `batches` end after what is in the rings; may be called from a signal handler."""
-        self._stopping = True
-        self._wake_writer.send(b"\0")
+        if not self._stopping:  # a second signal may come when everything is closed
+            self._stopping = True
+            self._wake_writer.send(b"\0")
 
     def close(self) -> None:
         """Give the rings back and close the sockets; the counts stay."""
         self._read_statistics()
+        self._closed = True
         for tap in self._taps:
             tap.ring.close()
         self._wake_reader.close()

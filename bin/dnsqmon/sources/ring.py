@@ -88,6 +88,11 @@ class Ring:
         """Copies left out."""
         return self._sightings.duplicates if self._sightings else 0
 
+    @property
+    def waiting(self) -> int:
+        """Packets in the ring that were not read yet."""
+        return self.captured - self.dropped - self.read
+
     def bind(self, index: int) -> None:
         """Receive from the interface with this index, or from all (0). OSError if there is none.
 

@@ -26,6 +26,7 @@ ANY = "any"
 
 _ETHERNET, _RAW_IP = 1, 101  # LINKTYPE_ numbers of the tcpdump registry
 _BATCH_SECONDS = 0.25
+_LAST_SECONDS = 1.0  # for what the sockets hold at the end
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6  # linux/if_packet.h
 
 
@@ -53,6 +54,7 @@ class ScapySniffer:
         self.name = ",".join(interfaces)
         self._scapy = scapy
         self._stopping = False
+        self._closed = False
         scapy.conf.bufsize = buffer_megabytes << 20
         names = list(scapy.conf.ifaces) if ANY in interfaces else list(dict.fromkeys(interfaces))
         self._taps: list[_Tap] = []
@@ -69,15 +71,24 @@ class ScapySniffer:
             self._receive(_BATCH_SECONDS)
             for tap in self._taps:
                 yield tap.batch()
-        self._receive(0)
+        until = time.monotonic() + _LAST_SECONDS
+        while self._receive(0) and time.monotonic() < until:
+            for tap in self._taps:
+                yield tap.batch()
         for tap in self._taps:
             yield tap.batch()
 
     def losses(self) -> Mapping[str, int]:
-        """Packets dropped because a socket's buffer was full, where the system (Linux) tells."""
+        """Count packets that found a socket's buffer full, and that were left there at the end.
+
+        Both are known where the system (Linux) tells.
+        """
         for tap in self._taps:
             tap.read_statistics()
-        return {"kernel_dropped": sum(tap.dropped for tap in self._taps)}
+        return {
+            "kernel_dropped": sum(tap.dropped for tap in self._taps),
+            "unread": sum(tap.unread() for tap in self._taps) if self._closed else 0,
+        }
 
     def counts(self) -> Mapping[str, int]:
         """Count nothing more."""
@@ -89,11 +100,16 @@ class ScapySniffer:
 
     def close(self) -> None:
         """Close the sockets; the counts stay."""
+        self.losses()
+        self._closed = True
         for tap in self._taps:
             tap.socket.close()
 
-    def _receive(self, wait: float) -> None:
-        """Receive for a quarter of a second, but not on when nothing came for `wait` seconds."""
+    def _receive(self, wait: float) -> bool:
+        """Receive for a quarter of a second, but not on when nothing came for `wait` seconds.
+
+        Says whether there may be more.
+        """
         taps = {tap.socket: tap for tap in self._taps}
         until = time.monotonic() + _BATCH_SECONDS
         while time.monotonic() < until:
@@ -101,7 +117,8 @@ class ScapySniffer:
             for sock in ready:
                 taps[sock].receive()
             if not ready:
-                return
+                return False
+        return True
 
 
 class _Tap:
@@ -115,6 +132,8 @@ class _Tap:
         expression: str | None,
     ) -> None:
         self.dropped = 0
+        self._captured = 0  # by the kernel's count, with the dropped ones
+        self._read = 0
         self._scapy = scapy
         self._interface = interface
         self._frames: list[Frame] = []
@@ -130,11 +149,15 @@ class _Tap:
             message = f"--engine scapy --interface {interface}: {error}"
             raise ConfigError(message) from error
         self._link_type = _ETHERNET if self.socket.LL is scapy.Ether else _RAW_IP
+        # What came before the filter was in force was counted, and thrown away by scapy.
+        self.read_statistics()
+        self._captured = self.dropped = 0
 
     def receive(self) -> None:
         """Take one packet from the socket."""
         try:
             layer, frame, seconds = self.socket.recv_raw()
+            self._read += 1
         except OSError as error:
             if error.errno != errno.ENETDOWN:
                 message = f"interface {self._interface}: {error}"
@@ -168,4 +191,10 @@ class _Tap:
             return
         if listening.fileno() >= 0:
             counts = listening.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-            self.dropped += struct.unpack("II", counts)[1]
+            captured, dropped = struct.unpack("II", counts)
+            self._captured += captured
+            self.dropped += dropped
+
+    def unread(self) -> int:
+        """Count what came and was not read, where the system tells."""
+        return max(0, self._captured - self.dropped - self._read)

@@ -35,7 +35,6 @@ class Tap:
         self.ring = ring
         self._interface = interface
         self._promiscuous = promiscuous and interface != ANY
-        self._index = 0
         self._up = True
         try:
             self._bind()
@@ -72,9 +71,8 @@ class Tap:
     def _bind(self) -> None:
         index = 0 if self._interface == ANY else socket.if_nametoindex(self._interface)
         self.ring.bind(index)
-        if self._promiscuous and index != self._index:
+        if self._promiscuous:  # also where it is in force: it may have ended with the interface
             self.ring.make_promiscuous(index)
-        self._index = index
 
 
 def open_ring(program: Sequence[Instruction], megabytes: int, block_ms: int, *, once: bool) -> Ring:
