@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 
+from hec_server import TOKEN, HecServer
 from needs import ROOT, need_root
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "bin"), "DNSQMON_HEC_TOKEN": "0123456789"}
+DEMO = str(ROOT / "tests" / "data" / "demo.pcap")
 WATCHLIST = str(ROOT / "lookups" / "dnsqmon_watchlist.csv")
 
 
@@ -79,6 +85,69 @@ def test_each_problem_is_a_line_that_says_how_to_mend_it(
     assert code == 2
     assert len(problems) == 1
     assert sentence in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "sentence"),
+    [
+        ("", TOKEN, ""),
+        ("", TOKEN[::-1], "invalid token"),
+        ("/wrong", TOKEN, "HTTP 404"),
+    ],
+)
+def test_a_collector_is_asked_whether_it_takes_the_token(
+    tmp_path: Path, path: str, token: str, sentence: str
+) -> None:
+    """Its token is tried without an event; whatever else answers there is a finding."""
+    collector = HecServer()
+    (tmp_path / "token").write_text(token)
+    code, _, problems = _check(
+        "-r", DEMO, "-d", "--hec", collector.url + path, "--hec-token-file",
+        str(tmp_path / "token"), "--user", "root",
+    )  # fmt: skip
+    assert code == (2 if sentence else 0), problems
+    assert len(problems) == bool(sentence)
+    assert sentence in "".join(problems)
+    assert collector.events == []
+    collector.stop()
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_receiver_that_wants_a_certificate_is_found_out(tmp_path: Path, wanted: bool) -> None:
+    """In TLS 1.3 the refusal comes after the handshake; it is waited for."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(server)
+    server.verify_mode = ssl.CERT_REQUIRED if wanted else ssl.CERT_NONE
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            refused = contextlib.suppress(ssl.SSLError, ConnectionError)
+            with connection, refused, server.wrap_socket(connection, server_side=True) as secure:
+                secure.recv(1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        code, _, problems = _check(
+            "-r", DEMO, "-d", "--syslog", f"tls://127.0.0.1:{listener.getsockname()[1]}",
+            "--tls-ca", str(tmp_path / "ca.pem"), "--user", "root",
+        )  # fmt: skip
+        thread.join(20)
+    assert code == (2 if wanted else 0), problems
+    assert len(problems) == wanted
+    assert not wanted or "the connection broke" in problems[0]
+
+
+def test_a_spool_directory_that_the_run_will_make_is_no_problem(tmp_path: Path) -> None:
+    """It and its parents need not exist; a file in its place is a finding."""
+    receiver = ("-r", DEMO, "--client", "127.0.0.1", "--user", "root", "--spool-dir")
+    assert _check(*receiver, str(tmp_path / "a" / "b"))[0] == 0
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "a").write_text("")
+    assert _check(*receiver, str(tmp_path / "a" / "b"))[0] == 2
 
 
 def test_one_problem_does_not_hide_the_next() -> None:

@@ -8,18 +8,21 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Callable
 
 import pytest
 
 from command import ENVIRONMENT, run, start, wait_for
+from dnsqmon.forwarding import network_sinks, read_secrets
 from dnsqmon.relay_format import plain_datagram
+from dnsqmon.settings import read_settings
 from dnsqmon.sinks.hec import Events
 from dnsqmon.sinks.syslog import Messages
 from forwarded import batch, names
 from hec_server import TOKEN, HecServer
 from needs import ROOT
-from receivers import Rsyslog, free_ports
+from receivers import Rsyslog, free_ports, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -227,6 +230,28 @@ def test_what_cannot_be_sent_is_said_at_the_end(tmp_path: Path) -> None:
     _, error = sensor.communicate(timeout=30)
     assert sensor.returncode == 1
     assert b"5 records could not be sent before the end and are lost" in error
+
+
+def test_dead_receivers_are_given_up_together(tmp_path: Path) -> None:
+    """When the first sink is closed, all stop: each has then had its time when its turn comes."""
+    dead = free_ports(3)
+    (tmp_path / "token").write_text(TOKEN)
+    settings = read_settings(
+        {
+            "interface": ["lo"],
+            "syslog": [f"tcp://127.0.0.1:{dead[0]}", f"tcp://127.0.0.1:{dead[1]}"],
+            "hec": [f"http://127.0.0.1:{dead[2]}"],
+            "hec_token_file": str(tmp_path / "token"),
+        }
+    )
+    before = set(threading.enumerate())
+    sinks = list(network_sinks(settings, read_secrets(settings, None)))
+    senders = set(threading.enumerate()) - before
+    assert len(senders) == len(sinks) == 3
+    sinks[0].close()
+    wait_until(lambda: not any(sender.is_alive() for sender in senders), "all senders end")
+    for sink in sinks[1:]:
+        sink.close()
 
 
 _SENDER = """

@@ -6,6 +6,7 @@ import json
 import logging
 import ssl
 import threading
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,10 @@ from splunk_hec_handler import SplunkHecHandler  # type: ignore[import-untyped]
 
 from dnsqmon.addresses import HecUrl, hec_url
 from dnsqmon.errors import SinkError
+from dnsqmon.sinks import forward
 from dnsqmon.sinks.forward import Forward
 from dnsqmon.sinks.hec import Events, Hec, hec
-from dnsqmon.sinks.hec_answer import CODES
+from dnsqmon.sinks.hec_answer import CODES, read_answer
 from dnsqmon.sinks.spool import Spool
 from forwarded import batch, names
 from hec_server import TEXTS, TOKEN, HecServer
@@ -352,6 +354,53 @@ def test_a_refused_event_takes_no_other_with_it(
     assert counts["written"] == 200 - len(bad)
 
 
+def test_with_ack_nothing_counts_that_was_not_acknowledged() -> None:
+    """What a refused event's request held before it is sent again, for Splunk gave no number."""
+    collector = HecServer(ack=True)
+    collector.is_bad = lambda event: 6 if names([event["event"]]) == ["q57.example.com"] else 0
+    out = sink(collector, ack=True)
+    out.write(batch(200))
+    wait_until(lambda: not out.counts()["waiting"], "all are settled")
+    out.close()
+    came = expected(200)
+    assert Counter(indexed(collector)) == Counter(came[:57] * 2 + came[58:])
+    assert (out.counts()["written"], out.counts()["lost_refused"]) == (199, 1)
+    collector.stop()
+
+
+def test_with_ack_what_a_busy_collector_took_is_sent_again() -> None:
+    """The events before the one at which it became busy are not acknowledged either."""
+    collector = HecServer(ack=True)
+    collector.faults.append(("busy", 100))
+    out = sink(collector, ack=True)
+    out.write(batch(400))
+    wait_until(lambda: out.counts()["written"] == 400, "all are acknowledged")
+    out.close()
+    came = expected(400)
+    assert Counter(indexed(collector)) == Counter(came[:100] * 2 + came[100:])
+    collector.stop()
+
+
+def test_unacknowledged_events_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An indexer that acknowledges nothing gets no more than is kept to be sent again."""
+    monkeypatch.setattr(forward, "UNSETTLED_BYTES", 200_000)
+    monkeypatch.setattr(Hec, "most_bytes", 100_000)
+    collector = HecServer(ack=True)
+    collector.lost_acks = 1_000_000
+    out = sink(collector, ack=True)
+    for first in range(0, 10_000, 500):
+        out.write(batch(500, first))
+    wait_until(lambda: collector.posts >= 2, "some are posted")
+    time.sleep(1)
+    sent = sum(len(json.dumps(event)) for event in collector.events)
+    assert 100_000 < sent < 350_000
+    assert out.counts()["waiting"] == 10_000
+    collector.lost_acks = 0
+    with pytest.raises(SinkError):
+        out.close()
+    collector.stop()
+
+
 def test_a_request_that_is_too_large_is_halved(collector: HecServer) -> None:
     """A collector with a smaller limit gets smaller requests, and every event."""
     collector.largest = 2000
@@ -438,6 +487,11 @@ def test_records_wait_for_a_name_that_does_not_resolve(caplog: pytest.LogCapture
     assert out.counts()["waiting"] == 7
     with pytest.raises(SinkError, match="7 records could not be sent"):
         out.close()
+
+
+def test_an_answer_of_brackets_is_no_answer() -> None:
+    """What is nested too deeply for Python's parser is no answer of HEC."""
+    assert read_answer(200, b"[" * 1_000_000).code is None
 
 
 def test_every_code_has_words() -> None:

@@ -13,11 +13,11 @@ import pytest
 import trustme
 
 from dnsqmon.addresses import Address, syslog_address
-from dnsqmon.destination import tls_context
+from dnsqmon.destination import Batch, Unavailable, tls_context
 from dnsqmon.errors import ConfigError, SinkError
 from dnsqmon.render import Clock, Rendered
 from dnsqmon.sinks.spool import Spool
-from dnsqmon.sinks.stream import by_newline, by_octet_count
+from dnsqmon.sinks.stream import Stream, _refuse_if_closed, by_newline, by_octet_count
 from dnsqmon.sinks.syslog import Messages, framing, syslog
 from forwarded import SECOND, batch, names
 from receivers import Rsyslog, SyslogNg, free_ports, wait_until
@@ -88,7 +88,8 @@ def test_local_time_is_that_of_the_line(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("score", "priority"), [(0, 134), (9, 134), (10, 133), (34, 133), (35, 132), (49, 132), (50, 131)]
+    ("score", "priority"),
+    [(0, 134), (9, 134), (10, 133), (34, 133), (35, 132), (49, 132), (50, 131)],
 )
 def test_severity_by_score(score: int, priority: int) -> None:
     """With the severity `score`, PRI is facility * 8 + a severity that grows with the score."""
@@ -457,6 +458,44 @@ def test_records_wait_for_a_name_that_does_not_resolve(caplog: pytest.LogCapture
     assert out.counts()["waiting"] == 7
     with pytest.raises(SinkError, match="7 records could not be sent"):
         out.close()
+
+
+def test_a_receiver_that_is_always_behind_is_settled_as_it_takes() -> None:
+    """What the receiver's kernel acknowledged is settled although later lines never run dry."""
+    hangs = Reader(reads=False)
+    stream = Stream(Address("tcp", "127.0.0.1", hangs.port), by_newline, hold=0)
+    stream.connect()
+    lines = [b"x" * 999] * 20
+    sent: list[Batch] = []
+    settled: list[Batch] = []
+    deadline = time.monotonic() + 20
+    # The receiver's buffer takes a few batches; what follows stays in ours.
+    while len(sent) < 12 or len(settled) == len(sent):
+        assert time.monotonic() < deadline
+        sent.append(Batch([], lines, 20_000))
+        stream.send(sent[-1])
+        if len(sent) >= 12:
+            time.sleep(0.05)
+            settled += [one.batch for one in stream.settled()]
+    assert 0 < len(settled) < len(sent)
+    assert all(one is other for one, other in zip(settled, sent))
+    stream.disconnect()
+    hangs.reads = True
+    hangs.listener.close()
+
+
+def test_closing_in_another_thread_is_no_traceback() -> None:
+    """A connection that `disconnect` took away while its peer was looked at is Unavailable."""
+    reads = Reader()
+    stream = Stream(Address("tcp", "127.0.0.1", reads.port), by_newline)
+    stream.connect()
+    stream.send(Batch([], [b"x"], 1))
+    connection = stream._socket  # noqa: SLF001 - as a thread holds it that was inside settled()
+    assert connection is not None
+    stream.disconnect()
+    with pytest.raises(Unavailable, match="the connection broke"):
+        _refuse_if_closed(connection)
+    reads.listener.close()
 
 
 def test_a_restart_sends_what_a_dead_destination_left(tmp_path: Path) -> None:

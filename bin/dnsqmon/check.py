@@ -176,8 +176,11 @@ def _destinations(settings: Settings, secrets: Secrets) -> Iterator[Destination]
 def _reach(destination: Destination) -> str:
     try:
         destination.connect()
+        if isinstance(destination, (Hec, Stream)):
+            destination.try_out()
     except Unavailable as error:
         message = f"{error}; is it running, and is its address right?"
         raise ConfigError(message) from error
-    destination.disconnect()
+    finally:
+        destination.disconnect()
     return "answers" if destination.name.partition("://")[0] != "udp" else "its name is known"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dnsqmon.destination import tls_context
 from dnsqmon.errors import ConfigError
 from dnsqmon.relay_format import read_key
+from dnsqmon.sinks.forward import Ending
 from dnsqmon.sinks.spool import Spool
 
 if TYPE_CHECKING:
@@ -62,12 +63,15 @@ def read_secrets(settings: Settings, hec_token: str | None) -> Secrets:
 def network_sinks(settings: Settings, secrets: Secrets) -> Iterator[Sink]:
     """Make the sinks of --client, --syslog and --hec; raises ConfigError."""
     patience = PATIENCE if settings.read else 0.0
+    ending = None if patience else Ending()  # with patience, each waits for its own
     context = secrets.context
     if settings.client:
         from dnsqmon.sinks.relay import relay_client  # noqa: PLC0415 - loaded where used
 
         spool = Spool(None, MEMORY_BYTES)
-        yield relay_client(settings.client, settings.port, spool, secrets.key, patience=patience)
+        yield relay_client(
+            settings.client, settings.port, spool, secrets.key, patience=patience, ending=ending
+        )
     if settings.syslog and context:
         from dnsqmon.sinks import syslog  # noqa: PLC0415 - as above
 
@@ -89,6 +93,7 @@ def network_sinks(settings: Settings, secrets: Secrets) -> Iterator[Sink]:
                 context=context,
                 udp_limit=settings.syslog_max,
                 patience=patience,
+                ending=ending,
             )
     if settings.hec and context:
         from dnsqmon.sinks.hec import hec  # noqa: PLC0415 - as above
@@ -103,6 +108,7 @@ def network_sinks(settings: Settings, secrets: Secrets) -> Iterator[Sink]:
             ack=settings.hec_ack,
             name=settings.name,
             patience=patience,
+            ending=ending,
         )
 
 

@@ -27,6 +27,23 @@ IDLE, POLL = 0.5, 0.1
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 #: Seconds that `close` gives the senders to send what waits, and then to end in order.
 LAST_SENDS, LAST_ANSWERS = 1.0, 0.5
+#: What a sender keeps in memory at most: sent, but not settled.
+UNSETTLED_BYTES = 64 * 1024 * 1024
+
+
+class Ending:
+    """The end of sinks that end together: the first that is closed tells all senders."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self._since = 0.0
+
+    def begin(self) -> float:
+        """Tell the senders, and say when they were told first (monotonic seconds)."""
+        if not self.begun.is_set():
+            self._since = time.monotonic()
+            self.begun.set()
+        return self._since
 
 
 class Forward:
@@ -36,7 +53,8 @@ class Forward:
     others take the rest. `lines` renders a batch, one text without a line end a record.
 
     A source that can wait, as a file can, gives its sink `patience` (seconds): rather than lose
-    records, writing and closing wait that long for a destination that takes none.
+    records, writing and closing wait that long for a destination that takes none. Sinks that share
+    an `ending` are stopped together, so that several dead destinations cost the time of one.
     """
 
     def __init__(
@@ -47,15 +65,16 @@ class Forward:
         destinations: Sequence[Destination],
         *,
         patience: float = 0.0,
+        ending: Ending | None = None,
     ) -> None:
         self.name = name
         self._patience = patience
         self._lines = lines
         self._spool = spool
-        self._stop = threading.Event()
+        self._ending = ending or Ending()
         self._last_answers = LAST_ANSWERS + patience
         self._senders = [
-            _Sender(spool, destination, self._stop, self._last_answers)
+            _Sender(spool, destination, self._ending.begun, self._last_answers)
             for destination in destinations
         ]
         for sender in self._senders:
@@ -73,15 +92,15 @@ class Forward:
         """Send what waits, without patience in 1.5 seconds; raise SinkError for what is lost."""
         if self._patience:
             self._spool.wait_until_taken(self._patience)
-        self._stop.set()
+        deadline = self._ending.begin() + LAST_SENDS + self._last_answers
         self._spool.hurry()
-        deadline = time.monotonic() + LAST_SENDS + self._last_answers
         for sender in self._senders:
             sender.join(max(0.0, deadline - time.monotonic()))
             if sender.is_alive():
                 sender.destination.disconnect()
+        deadline = time.monotonic() + 0.1
         for sender in self._senders:
-            sender.join(0.1)
+            sender.join(max(0.0, deadline - time.monotonic()))
         lost = self._spool.close()
         if lost:
             text = f"{self.name}: {lost} records could not be sent before the end and are lost"
@@ -128,9 +147,12 @@ class _Sender(threading.Thread):
     def _send(self) -> None:
         destination = self.destination
         while not self._stop_event.is_set():
-            batch = self._take(destination.linger, POLL if self._sent else IDLE)
-            if batch:
-                destination.send(batch)
+            if sum(batch.size for batch in self._sent) < UNSETTLED_BYTES:
+                batch = self._take(destination.linger, POLL if self._sent else IDLE)
+                if batch:
+                    destination.send(batch)
+            else:
+                self._stop_event.wait(POLL)
             self._settle(destination.settled())
         deadline = time.monotonic() + LAST_SENDS
         while time.monotonic() < deadline:

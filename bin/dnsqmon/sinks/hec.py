@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 from dnsqmon.complaints import Complaints
 from dnsqmon.destination import Settled, Unavailable
 from dnsqmon.errors import ConfigError
-from dnsqmon.sinks.forward import Forward
-from dnsqmon.sinks.hec_answer import BAD_EVENT, TRY_LATER, Answer, read_answer
+from dnsqmon.sinks.forward import Ending, Forward
+from dnsqmon.sinks.hec_answer import BAD_EVENT, NO_DATA, TRY_LATER, Answer, read_answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,6 +120,15 @@ class Hec:
         if answer.status in TRY_LATER:
             raise Unavailable(answer.words())
 
+    def try_out(self) -> None:
+        """Ask for more than `connect` does: that HEC is well and takes the token; sends nothing."""
+        answer = self._request("GET", "/health")
+        if answer.status == HTTPStatus.OK:
+            answer = self._request("POST", self._endpoint)
+            if answer.status == HTTPStatus.OK or answer.code == NO_DATA:
+                return
+        raise Unavailable(answer.words())
+
     def send(self, batch: Batch) -> None:
         """Post the lines, and again without those that were taken or refused for what they hold."""
         lost: Counter[str] = Counter()
@@ -169,10 +178,12 @@ class Hec:
                     lost["refused"] += 1
                     self._complaints.say(f"{self.name} refuses a record: {answer.words()}")
                 else:
-                    parts.extend(reversed(_parts(lines, answer.invalid_event)))
+                    parts.extend(reversed(_parts(lines, answer.invalid_event, again=self._ack)))
             elif answer.status in TRY_LATER and answer.invalid_event is not None and patience:
                 # It took what stands before that event; whether it counts from 0 or 1 is not told.
-                parts.append(lines[max(answer.invalid_event - 1, 0) :] or lines)
+                # That will never be acknowledged, so with `ack` it is sent again.
+                taken = 0 if self._ack else max(answer.invalid_event - 1, 0)
+                parts.append(lines[taken:] or lines)
                 time.sleep(patience.pop(0))
             else:
                 raise Unavailable(answer.words())
@@ -237,6 +248,7 @@ def hec(
     ack: bool = False,
     name: str = "",
     patience: float = 0.0,
+    ending: Ending | None = None,
 ) -> Forward:
     """Make the sink of --hec; the collectors share the load.
 
@@ -250,7 +262,7 @@ def hec(
         raw = None
         lines = Events(told)
     collectors = [Hec(url, token, context=context, raw=raw, ack=ack) for url in urls]
-    return Forward(f"hec {urls[0]}", lines, spool, collectors, patience=patience)
+    return Forward(f"hec {urls[0]}", lines, spool, collectors, patience=patience, ending=ending)
 
 
 def _raw_lines(batch: RecordBatch) -> Sequence[str]:
@@ -261,19 +273,20 @@ def _raw_lines(batch: RecordBatch) -> Sequence[str]:
 _quote = json.JSONEncoder().encode
 
 
-def _parts(lines: list[bytes], invalid: int | None) -> list[list[bytes]]:
+def _parts(lines: list[bytes], invalid: int | None, *, again: bool) -> list[list[bytes]]:
     """Cut lines of which one is refused: the suspects alone, and the rest; or into halves.
 
-    What stands before the invalid event was taken. Splunk counts from 0, for some codes from 1,
-    so there are two suspects.
+    What stands before the invalid event was taken, but never will be acknowledged: it is part of
+    the outcome only if it is to be sent `again`. Splunk counts from 0, for some codes from 1, so
+    there are two suspects.
     """
     if invalid is None or invalid > len(lines):
         half = len(lines) // 2
         return [lines[:half], lines[half:]]
     suspects = range(max(invalid - 1, 0), min(invalid + 1, len(lines)))
     parts = [[lines[number]] for number in suspects]
-    rest = lines[invalid + 1 :]
-    return [*parts, rest] if rest else parts
+    taken = lines[: suspects.start] if again else []
+    return [part for part in (taken, *parts, lines[invalid + 1 :]) if part]
 
 
 def _urllib3() -> ModuleType:

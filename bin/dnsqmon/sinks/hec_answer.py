@@ -42,6 +42,8 @@ CODES = {
 }
 #: Those that blame one event and not the request.
 BAD_EVENT = frozenset({6, 12, 13, 15})
+#: Said of an empty request, once its token was found valid.
+NO_DATA = 5
 TRY_LATER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
@@ -77,7 +79,7 @@ def read_answer(status: int, body: bytes) -> Answer:
     """Read an answer of HEC, or of whatever else answered."""
     try:
         members = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # of a proxy, or of whoever means harm
         members = None
     if not isinstance(members, dict):
         return Answer(status, None, "", None, None, {})

@@ -10,7 +10,7 @@ import struct
 import termios
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from dnsqmon.destination import Settled, Unavailable
 
@@ -60,14 +60,14 @@ class Stream:
         self._context = context
         self._hold = hold
         self._socket: socket.socket | None = None
-        self._sent: deque[tuple[float, Batch]] = deque()
-        self._sent_bytes = 0
-        self._acknowledged = 0  # how many of them, from the oldest, the peer's kernel has
+        self._sent: deque[_Sent] = deque()
+        self._sent_bytes = 0  # of the batches that are not settled
+        self._octets = 0  # that this connection was given
 
     def connect(self) -> None:
         """Connect to the first address of the name that answers, and verify its certificate."""
         self._sent.clear()
-        self._sent_bytes = self._acknowledged = 0
+        self._sent_bytes = self._octets = 0
         host = self._address.host
         try:
             connection = socket.create_connection((host, self._address.port), TIMEOUT)
@@ -92,27 +92,40 @@ class Stream:
             raise Unavailable(text) from error
         self._socket = connection
 
+    def try_out(self) -> None:
+        """Wait a moment for a receiver that hangs up at once, as one may that wants a certificate.
+
+        In TLS 1.3 the client's handshake is over before the server has judged its certificate.
+        """
+        for _ in range(5):
+            time.sleep(0.1)
+            _refuse_if_closed(self._connection())
+
     def send(self, batch: Batch) -> None:
         """Write the batch to the connection; a receiver that does not read for 10 s is given up."""
         connection = self._connection()
+        octets = self._frame(batch.lines)
         try:
-            connection.sendall(self._frame(batch.lines))
+            connection.sendall(octets)
         except OSError as error:
             text = f"the connection broke ({error or 'timed out'})"
             raise Unavailable(text) from error
-        self._sent.append((time.monotonic(), batch))
+        self._octets += len(octets)
+        self._sent.append(_Sent(time.monotonic(), batch, self._octets))
         self._sent_bytes += batch.size
 
     def settled(self) -> Sequence[Settled]:
         """Give the batches that were acknowledged and held for long enough (see HOLD_SECONDS)."""
         connection = self._connection()
-        if self._sent:
-            _refuse_if_closed(connection)
-            if _unacknowledged(connection) == 0:
-                self._acknowledged = len(self._sent)
+        if not self._sent:
+            return []
+        _refuse_if_closed(connection)
+        acknowledged = self._octets - _unacknowledged(connection)
         old = time.monotonic() - self._hold
         settled: list[Settled] = []
-        while self._acknowledged and (self._sent[0][0] <= old or self._sent_bytes > HOLD_BYTES):
+        while self._sent and self._sent[0].end <= acknowledged:
+            if self._sent[0].time > old and self._sent_bytes <= HOLD_BYTES:
+                break
             settled.append(self._settle_oldest())
         return settled
 
@@ -123,8 +136,7 @@ class Stream:
         try:
             while _unacknowledged(connection) and time.monotonic() < deadline:
                 time.sleep(0.005)
-            if _unacknowledged(connection) == 0:
-                self._acknowledged = len(self._sent)
+            acknowledged = self._octets - _unacknowledged(connection)
             connection.settimeout(max(0.01, deadline - time.monotonic()))
             if isinstance(connection, ssl.SSLSocket):
                 connection.unwrap()
@@ -139,7 +151,10 @@ class Stream:
             if error.errno:  # not the end of the stream in place of TLS's own goodbye
                 text = f"the connection broke ({error})"
                 raise Unavailable(text) from error
-        return [self._settle_oldest() for _ in range(self._acknowledged)]
+        settled: list[Settled] = []
+        while self._sent and self._sent[0].end <= acknowledged:
+            settled.append(self._settle_oldest())
+        return settled
 
     def disconnect(self) -> None:
         """Close the connection, waking a thread that waits in it."""
@@ -156,10 +171,21 @@ class Stream:
         return self._socket
 
     def _settle_oldest(self) -> Settled:
-        _, batch = self._sent.popleft()
-        self._acknowledged -= 1
+        batch = self._sent.popleft().batch
         self._sent_bytes -= batch.size
         return Settled(batch, {})
+
+
+class _Sent(NamedTuple):
+    """A batch that the kernel was given at `time`, up to the octet `end` of the connection.
+
+    TLS adds octets: those that the peer's kernel has not acknowledged are then taken to hold more
+    of our text than they do, which errs on the safe side.
+    """
+
+    time: float
+    batch: Batch
+    end: int
 
 
 #: From linux/tcp.h: give up when sent data stays unacknowledged for so many milliseconds.
@@ -178,16 +204,15 @@ def _unacknowledged(connection: socket.socket) -> int:
 
 def _refuse_if_closed(connection: socket.socket) -> None:
     """Notice a peer that closed, which a sender alone would not: reading then gives the end."""
-    connection.setblocking(False)
     try:
+        connection.setblocking(False)
         while connection.recv(4096):
             pass  # a syslog receiver has nothing to say; a TLS ticket is no data
     except (BlockingIOError, ssl.SSLWantReadError):
+        connection.settimeout(TIMEOUT)
         return
-    except OSError as error:
+    except OSError as error:  # `disconnect` in another thread is one
         text = f"the connection broke ({error})"
         raise Unavailable(text) from error
-    finally:
-        connection.settimeout(TIMEOUT)
     text = "the receiver closed the connection"
     raise Unavailable(text)
