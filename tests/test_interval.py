@@ -102,11 +102,13 @@ def test_by_number(clock: FakeTime, monkeypatch: pytest.MonkeyPatch) -> None:
     assert interval.counts() == counts(0, 9)
     write(interval, 9, 12)
     assert interval.counts() == counts(12, 0)
-    # The interval begins anew.
+    # The interval goes on.
     clock.pass_by(14.9)
     write(interval, 12, 13)
     assert interval.counts() == counts(12, 1)
-    assert clock.now > 1000
+    clock.pass_by(0.1)
+    write(interval, 13, 14)
+    assert interval.counts() == counts(14, 0)
 
 
 @pytest.mark.usefixtures("clock")
@@ -154,6 +156,26 @@ def test_interval_grows(clock: FakeTime, warnings: pytest.LogCaptureFixture) -> 
     clock.pass_by(0.1)
     write(interval, 2, 3)
     assert len(sink.records) == 3
+    assert len(warnings.records) == 1
+
+
+def test_interval_grows_by_all_writing_in_it(
+    clock: FakeTime, warnings: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many records make many short writes: together they may take longer than the interval."""
+    monkeypatch.setattr(module, "MAX_WAITING", 2)
+    sink = ListSink("csv", while_writing=lambda: clock.pass_by(4))
+    interval = Interval(sink, 10)
+    for number in range(3):
+        write(interval, number * 2, number * 2 + 2)
+    interval.write(batch_of([]))
+    assert interval.seconds == 12
+    assert "writing csv took 12.00 seconds" in warnings.text
+    # The next interval is judged by its own writing alone.
+    for number in range(3):
+        write(interval, number * 2, number * 2 + 2)
+    interval.write(batch_of([]))
+    assert interval.seconds == 12
     assert len(warnings.records) == 1
 
 

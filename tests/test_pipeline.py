@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -183,6 +184,21 @@ def test_failures_at_the_end() -> None:
         pipeline(ListSource(frames_in(12), events), *sinks).run()
     assert events == ["source", "one", "two", "three", "four"]
     assert [names(sink) for sink in sinks] == [NAMES] * 4
+
+
+def test_source_that_fails_to_close() -> None:
+    """A source that the system refuses its last counts costs no sink its end."""
+
+    class BrokenSource(ListSource):
+        def close(self) -> None:
+            raise OSError(errno.ENODEV, "No such device")
+
+    events: list[str] = []
+    sink = ListSink("sink", events)
+    with pytest.raises(SourceError, match=r"^list: No such device$"):
+        pipeline(BrokenSource(frames_in(12)), sink).run()
+    assert names(sink) == NAMES
+    assert events == ["sink"]
 
 
 def test_source_that_fails() -> None:

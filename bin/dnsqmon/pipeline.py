@@ -6,13 +6,14 @@ import logging
 import time
 from typing import TYPE_CHECKING, Callable, Protocol
 
-from dnsqmon.errors import ClosedOutputError, SinkError
+from dnsqmon.errors import ClosedOutputError, SinkError, SourceError
 from dnsqmon.render import Rendered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dnsqmon.counters import Counters
+    from dnsqmon.errors import DnsqmonError
     from dnsqmon.interfaces import Sink, Source
     from dnsqmon.record import FrameBatch, Record
     from dnsqmon.render import Clock
@@ -108,7 +109,7 @@ class Pipeline:
 
     def _close(self) -> None:
         """Close everything, whatever fails on the way; raise the first failure at the end."""
-        failure: SinkError | None = None
+        failure: DnsqmonError | None = None
         for close in (
             self.source.close, self.inlet.finish, *(sink.close for sink in self.sinks),
         ):  # fmt: skip
@@ -116,5 +117,7 @@ class Pipeline:
                 close()
             except SinkError as error:
                 failure = failure or error
+            except OSError as error:  # of the source, which asks the system for its last counts
+                failure = failure or SourceError(f"{self.source.name}: {error.strerror}")
         if failure:
             raise failure

@@ -22,7 +22,7 @@ log = logging.getLogger("dnsqmon")
 class Interval:
     """Hands what came in `seconds` to `sink` in one piece, or sooner when much came.
 
-    When writing takes longer than the interval, the interval grows to what writing took.
+    When all writing in an interval takes longer than it lasts, it grows to what writing took.
     """
 
     def __init__(self, sink: Sink, seconds: float) -> None:
@@ -31,6 +31,7 @@ class Interval:
         self._sink = sink
         self._waiting: list[RecordBatch] = []
         self._count = 0
+        self._spent = 0.0  # seconds in which the sink wrote, since the interval began
         self._due = time.monotonic() + seconds
 
     def write(self, batch: RecordBatch) -> None:
@@ -38,7 +39,14 @@ class Interval:
         if batch.records:
             self._waiting.append(batch)
             self._count += len(batch.records)
-        if self._count >= MAX_WAITING or time.monotonic() >= self._due:
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + self.seconds
+            try:
+                self._flush()
+            finally:
+                self._adjust()
+        elif self._count >= MAX_WAITING:
             self._flush()
 
     def counts(self) -> Mapping[str, int]:
@@ -55,14 +63,19 @@ class Interval:
             self._sink.close()
 
     def _flush(self) -> None:
-        self._due = time.monotonic() + self.seconds
         waiting, self._waiting = self._waiting, []
         count, self._count = self._count, 0
         if not count:
             return
         start = time.monotonic()
-        self._sink.write(_Joined(waiting))
-        took = time.monotonic() - start
+        try:
+            self._sink.write(_Joined(waiting))
+        finally:
+            self._spent += time.monotonic() - start
+
+    def _adjust(self) -> None:
+        """Make the next interval longer if all writing of this one took longer than it lasted."""
+        took, self._spent = self._spent, 0.0
         if took > self.seconds:
             log.warning(
                 "writing %s took %.2f seconds, longer than the interval of %.2f: the interval is "
