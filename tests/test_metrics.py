@@ -71,6 +71,29 @@ def test_each_number_of_the_account_is_a_sample() -> None:
     assert sum(line.startswith("# HELP") for line in lines) == len(kinds)
 
 
+def test_losses_of_senders_are_gauges() -> None:
+    """What is missing may come yet, so it is no counter; reasons and senders are labels."""
+    heard = {
+        **ACCOUNT,
+        "lost": {"no_tag": 4, "on_the_way": 3},
+        "senders": {"192.0.2.7": {"no_tag": 4}, "2001:db8::7": {"on_the_way": 3}},
+    }
+    lines = "".join(exposition(heard)).splitlines()
+    assert [line for line in lines if "lost_" in line or "missing" in line or "sender" in line] == [
+        "# HELP dnsqmon_lost_packets_total Packets lost before they could be inspected.",
+        "# TYPE dnsqmon_lost_packets_total counter",
+        'dnsqmon_lost_packets_total{reason="no_tag"} 4',
+        "# HELP dnsqmon_missing_datagrams Signed datagrams that have not come.",
+        "# TYPE dnsqmon_missing_datagrams gauge",
+        "dnsqmon_missing_datagrams 3",
+        "# HELP dnsqmon_sender_losses Datagrams refused or missing, by sender.",
+        "# TYPE dnsqmon_sender_losses gauge",
+        'dnsqmon_sender_losses{sender="192.0.2.7",reason="no_tag"} 4',
+        'dnsqmon_sender_losses{sender="2001:db8::7",reason="on_the_way"} 3',
+        'dnsqmon_sink_records_total{sink="csv",outcome="lost_write_error"} 0',
+    ]
+
+
 def test_prometheus_own_parser_reads_it() -> None:
     """What is served is what Prometheus's client library understands."""
     try:

@@ -24,6 +24,7 @@ from dnsqmon.relay_format import (
 from dnsqmon.relay_guard import FRESH, MOST_SESSIONS, WINDOW, Guard
 from dnsqmon.sinks.relay import relay_client
 from dnsqmon.sinks.spool import Spool
+from dnsqmon.sources import relay
 from dnsqmon.sources.relay import MOST_SENDERS, RelayServer
 from forwarded import SECOND, batch, records
 from receivers import free_ports, wait_until
@@ -189,6 +190,27 @@ def test_the_originals_datagrams_are_served(server: RelayServer) -> None:
     send(server, b"dnsQmon-packet," + LINE)
     assert receive(server, 1) == [Reader(utc=True).record(LINE)]
     assert sum(server.losses().values()) == 0
+
+
+def test_what_waits_at_the_end_is_taken(
+    server: RelayServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the kernel holds when the server is stopped becomes records, however many batches."""
+    monkeypatch.setattr(relay, "BATCH", 10)
+    send(server, *[plain_datagram(LINE)] * 95)
+    server.stop()
+    assert [len(batch.records) for batch in server.batches()] == [10] * 9 + [5]
+
+
+def test_a_flood_does_not_put_the_end_off(
+    server: RelayServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be taken in the last second is left."""
+    monkeypatch.setattr(relay, "BATCH", 10)
+    monkeypatch.setattr(relay, "LAST_SECONDS", 0)
+    send(server, *[plain_datagram(LINE)] * 95)
+    server.stop()
+    assert sum(len(batch.records) for batch in server.batches()) < 95
 
 
 def test_an_old_server_is_served() -> None:

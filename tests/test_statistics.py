@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import random
-from typing import TYPE_CHECKING
+import socket
+from typing import TYPE_CHECKING, cast
 
 import craft
 from dnsqmon.counters import REASONS, Counters
 from dnsqmon.decode.decoder import Decoder
+from dnsqmon.forwarding import RelayInlet
 from dnsqmon.pipeline import Pipeline
+from dnsqmon.relay_format import Signer
 from dnsqmon.render import Clock
 from dnsqmon.score.first_seen import FirstSeen
 from dnsqmon.score.lists import Lists
@@ -18,7 +21,9 @@ from dnsqmon.score.scorer import Scorer
 from dnsqmon.sensor import Sensor
 from dnsqmon.sinks.interval import Interval
 from dnsqmon.sources.capture_file import CaptureFile
+from dnsqmon.sources.relay import RelayServer
 from dnsqmon.statistics import account, as_text
+from forwarded import batch
 from needs import ROOT
 from seams import ListSink, ListSource
 from traffic import CLIENT, SERVER, noise, query, timed
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dnsqmon.interfaces import Sink, Source
+    from dnsqmon.pipeline import Inlet
 
 
 def run(source: Source, *sinks: Sink) -> Pipeline:
@@ -87,6 +93,30 @@ def test_text() -> None:
         "           3  first seen domains",
         "           0  first seen evicted",
     ]
+
+
+def test_senders_are_told_apart() -> None:
+    """Of a relay's losses the account says whose they are, in its text too."""
+    key = b"0123456789abcdef" * 2
+    server = RelayServer("127.0.0.1", 0, key=key, utc=True)
+    signer = Signer(key)
+    line = batch(1).lines("csv")[0].encode()
+    signed = [signer.datagram(line) for _ in range(4)]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        for datagram in (b"x", b"x", signed[0], signed[3]):
+            client.sendto(datagram, server.address)
+    server.stop()
+    counters = Counters()
+    inlet = cast("Inlet", RelayInlet(counters))
+    pipeline = Pipeline(cast("Source", server), inlet, [], counters, Clock(utc=True))
+    pipeline.run()
+    counts = account(pipeline)
+    assert counts["records"] == 2
+    assert counts["senders"] == {"127.0.0.1": {"no_tag": 2, "on_the_way": 2}}
+    lines = list(as_text(counts))
+    assert "           2      of 127.0.0.1: no tag" in lines
+    assert "           2      of 127.0.0.1: on the way" in lines
+    assert json.loads(json.dumps(counts)) == counts
 
 
 def test_large_numbers_stay_aligned() -> None:

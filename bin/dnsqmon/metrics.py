@@ -73,8 +73,13 @@ def exposition(counts: Mapping[str, Any]) -> Iterator[str]:
         yield _family(name, meaning, {"": value})
     yield _family(
         "lost_packets_total", "Packets lost before they could be inspected.",
-        {f'{{reason="{reason}"}}': value for reason, value in counts["lost"].items()},
+        {
+            f'{{reason="{reason}"}}': value
+            for reason, value in counts["lost"].items() if reason != "on_the_way"
+        },
     )  # fmt: skip
+    if "senders" in counts:
+        yield from _senders(counts)
     yield _family(
         "refused_packets_total", "Packets that are no query of a wanted type.",
         {f'{{reason="{reason}"}}': value for reason, value in counts["refused"].items()},
@@ -94,6 +99,21 @@ def exposition(counts: Mapping[str, Any]) -> Iterator[str]:
     for name, value in counts["inlet"].items():
         counter = "" if name == "first_seen_domains" else "_total"
         yield _family(f"{name}{counter}", f"{name.replace('_', ' ').capitalize()}.", {"": value})
+
+
+def _senders(counts: Mapping[str, Any]) -> Iterator[str]:
+    """Lay out losses by sender, as gauges: what is missing gets less when it comes late."""
+    yield _family(
+        "missing_datagrams", "Signed datagrams that have not come.",
+        {"": counts["lost"]["on_the_way"]},
+    )  # fmt: skip
+    yield _family(
+        "sender_losses", "Datagrams refused or missing, by sender.",
+        {
+            f'{{sender="{sender}",reason="{reason}"}}': value
+            for sender, losses in counts["senders"].items() for reason, value in losses.items()
+        },
+    )  # fmt: skip
 
 
 def _family(name: str, meaning: str, values: Mapping[str, int]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from dnsqmon.counters import REASONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from dnsqmon.interfaces import Source
     from dnsqmon.pipeline import Pipeline
 
 #: What the counts of a source mean.
@@ -25,13 +26,16 @@ def account(pipeline: Pipeline) -> dict[str, Any]:
 
     `captured = packets + sum(lost)`, `packets + pipelined = records + sum(refused) + held`, and
     for each sink `records = written + waiting + lost_*` (+ `below_minimum` in Splunk, - `resumed`,
-    which an earlier run had left waiting). `source` are counts that are no loss.
+    which an earlier run had left waiting). Of it follows `captured + pipelined = records + sum of
+    refused + held + sum of lost`. `source` are counts that are no loss. A source that hears senders
+    has `senders` too: what of `lost` is whose.
     """
     counters = pipeline.counters
     lost = dict(pipeline.source.losses())
     return {
         "captured": counters.packets + sum(lost.values()),
         "lost": lost,
+        **_senders(pipeline.source),
         "packets": counters.packets,
         "pipelined": counters.pipelined,
         "records": counters.records,
@@ -49,6 +53,9 @@ def as_text(counts: dict[str, Any]) -> Iterator[str]:
     yield f"{counts['captured']:>12,}  packets captured"
     for name, count in counts["lost"].items():
         yield f"{count:>12,}    lost: {name.replace('_', ' ')}"
+    for sender, losses in counts.get("senders", {}).items():
+        for name, count in losses.items():
+            yield f"{count:>12,}      of {sender}: {name.replace('_', ' ')}"
     yield f"{counts['packets']:>12,}  packets inspected"
     if counts["pipelined"]:
         yield f"{counts['pipelined']:>12,}  + further messages in a TCP segment"
@@ -65,3 +72,25 @@ def as_text(counts: dict[str, Any]) -> Iterator[str]:
                 yield f"{count:>12,}  {sink}: {name.replace('_', ' ')}"
     for name, count in counts["inlet"].items():
         yield f"{count:>12,}  {name.replace('_', ' ')}"
+
+
+@runtime_checkable
+class _Listener(Protocol):
+    """A source of what others send, as RelayServer is."""
+
+    def refused(self) -> Mapping[tuple[str, str], int]: ...
+
+    def lost_on_the_way(self) -> Mapping[str, int]: ...
+
+
+def _senders(source: Source) -> dict[str, dict[str, dict[str, int]]]:
+    """Give the losses by sender, where there are senders."""
+    if not isinstance(source, _Listener):
+        return {}
+    senders: dict[str, dict[str, int]] = {}
+    for (sender, reason), count in source.refused().items():
+        senders.setdefault(sender, {})[reason] = count
+    for sender, count in source.lost_on_the_way().items():
+        if count:
+            senders.setdefault(sender, {})["on_the_way"] = count
+    return {"senders": senders}

@@ -29,6 +29,8 @@ Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 RECEIVE_BUFFER = 64 * 1024 * 1024
 #: The most datagrams of a batch; after fewer than FEW, more are let gather for PAUSE seconds.
 BATCH, FEW, PAUSE = 5000, 50, 0.02
+#: Seconds that what is in the kernel's buffer at the end may take.
+LAST_SECONDS = 1.0
 #: A client's datagram is shorter; of a longer one the end is cut off, and so it is refused.
 LONGEST = 4096
 #: Senders that refusals are counted for one by one; all others are counted as `others`.
@@ -81,7 +83,10 @@ class RelayServer:
             yield RelayBatch(records)
             if 0 < len(records) < FEW:
                 time.sleep(PAUSE)
-        yield RelayBatch(self._receive())
+        # What came before the end is taken; a flood that goes on does not put the end off.
+        until = time.monotonic() + LAST_SECONDS
+        while readable.poll(0) and time.monotonic() < until:
+            yield RelayBatch(self._receive())
 
     def losses(self) -> Mapping[str, int]:
         """Count datagrams that gave no record: each `Refusal`, and what was overrun.
