@@ -657,6 +657,15 @@ def test_log_is_one_for_internal(modinput: Input, captures: Path) -> None:
     assert all(abs(float(event["_time"]) - time.time()) < 600 for event in events)
 
 
+def test_each_input_has_its_own_log(modinput: Input, captures: Path) -> None:
+    """Names that differ only in what a file name cannot bear do not share a log."""
+    for name in ("a_b", "a.b", "a b", "a" * 300):
+        modinput.run(given=modinput.xml({"stanza": name, "read": str(captures)}))
+    logs = sorted(path.name for path in (modinput.folder / "var/log/splunk").iterdir())
+    assert len(logs) == 4
+    assert "dnsqmon_a_b.log" in logs
+
+
 # Live
 
 

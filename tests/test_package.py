@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shutil
 import subprocess
 import sys
@@ -160,11 +158,3 @@ def test_icons_have_the_sizes_splunk_asks_for(name: str) -> None:
         assert header[16:24] == (width * scale).to_bytes(4, "big") + (height * scale).to_bytes(
             4, "big"
         )
-
-
-def test_oldest_splunk_is_told() -> None:
-    """The manifest and the README name one oldest version of Splunk."""
-    manifest = json.loads((ROOT / "package/app/app.manifest").read_text("utf-8"))
-    oldest = manifest["platformRequirements"]["splunk"]["Enterprise"]
-    readme = (ROOT / "README.md").read_text("utf-8")
-    assert re.findall(r"Splunk ([\d.]+) or later", readme) == [oldest.lstrip(">=")]

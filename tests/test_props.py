@@ -276,12 +276,12 @@ def test_no_flags_is_seven_times_false(app: App) -> None:
 
 @pytest.mark.parametrize(
     ("score", "severity"),
-    [(0, "informational"), (9, "informational"), (10, "low"), (19, "low"), (20, "medium"),
-     (34, "medium"), (35, "high"), (49, "high"), (50, "critical"), (100, "critical"),
-     (9999, "critical")],
+    [(-5, "informational"), (0, "informational"), (9, "informational"), (10, "low"), (19, "low"),
+     (20, "medium"), (34, "medium"), (35, "high"), (49, "high"), (50, "critical"),
+     (100, "critical"), (9999, "critical")],
 )  # fmt: skip
 def test_severity_of_a_score(app: App, score: int, severity: str) -> None:
-    """Bands begin where the table says, and scores above its end have its last severity."""
+    """Bands begin where the table says; scores beyond its ends, which relays take, have those."""
     assert one(app, record(rest=REST.replace(",45,", f",{score},")))["severity"] == severity
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import os
@@ -171,14 +172,23 @@ def _log_to_stderr() -> None:
     log.propagate = False
 
 
+def _file_name(stanza: str) -> str:
+    """Name an input's file; one whose name a file cannot bear gets a mark of its own."""
+    name = stanza.partition("://")[2]
+    plain = re.sub(r"[^0-9A-Za-z_-]+", "_", name)[:40]
+    return plain if plain == name else f"{plain}-{hashlib.sha256(stanza.encode()).hexdigest()[:8]}"
+
+
 def _log_to_file(stanzas: Sequence[str]) -> None:
     """Keep a log where Splunk indexes it into _internal; splunkd.log gets warnings and errors."""
     folder = Path(os.environ.get("SPLUNK_HOME", "")) / "var/log/splunk"
     if "SPLUNK_HOME" not in os.environ or not os.access(folder, os.W_OK):
         return
-    name = re.sub(r"[^0-9A-Za-z_-]+", "_", stanzas[0].partition("://")[2]) if stanzas else "input"
     handler = RotatingFileHandler(
-        folder / f"dnsqmon_{name}.log", maxBytes=_LOG_BYTES, backupCount=2, delay=True
+        folder / f"dnsqmon_{_file_name(stanzas[0]) if stanzas else 'input'}.log",
+        maxBytes=_LOG_BYTES,
+        backupCount=2,
+        delay=True,
     )
     formatter = _SplunkFormatter(
         "%(asctime)s,%(msecs)03d +0000 %(levelname)s %(about)s%(message)s", "%Y-%m-%d %H:%M:%S"
