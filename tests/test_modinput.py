@@ -470,10 +470,12 @@ def test_an_unchanged_capture_is_not_looked_into(modinput: Input, captures: Path
     """Path, size and time of a file that was read are enough: its content is not read again."""
     given = modinput.xml({"read": str(captures)})
     add_capture(captures, "demo.pcap", capture_of("one.example"))
-    before = (captures / "demo.pcap").stat()
     assert names_of(read_stream(modinput.run(given=given).stdout)) == ["one.example"]
-    (captures / "demo.pcap").write_bytes(capture_of("two.example"))
-    os.utime(captures / "demo.pcap", ns=(before.st_atime_ns, before.st_mtime_ns))
+    shutil.move(captures / "demo.pcap", captures / "moved.pcap")
+    assert read_stream(modinput.run(given=given).stdout).records == []
+    kept = (captures / "moved.pcap").stat()
+    (captures / "moved.pcap").write_bytes(capture_of("two.example"))
+    os.utime(captures / "moved.pcap", ns=(kept.st_atime_ns, kept.st_mtime_ns))
     assert read_stream(modinput.run(given=given).stdout).records == []
 
 

@@ -29,6 +29,7 @@ _ROW = "SELECT size, head, asked, records, done FROM captures "
 #: Read to its end, and not written to since: its beginning need not be read again.
 _UNCHANGED = _ROW + "WHERE path = ? AND size = ? AND changed = ? AND done LIMIT 1"
 _SAME = _ROW + "WHERE size = ? AND head = ?"
+_MOVED = "UPDATE captures SET path = ?, changed = ? WHERE size = ? AND head = ?"
 #: What may have grown since.
 _SHORTER = _ROW + "WHERE path = ? AND size < ? ORDER BY size DESC LIMIT 1"
 
@@ -99,14 +100,7 @@ class Checkpoint:
             capture.size, capture.head, str(capture.path), capture.changed, self._asked, records,
             done,
         )  # fmt: skip
-        try:
-            with self._database:
-                self._database.execute(
-                    "INSERT OR REPLACE INTO captures VALUES (?,?,?,?,?,?,?)", row
-                )
-        except sqlite3.Error as error:
-            message = f"checkpoint {self._path}: {error}; the capture will be read again"
-            raise SinkError(message) from error
+        self._write("INSERT OR REPLACE INTO captures VALUES (?,?,?,?,?,?,?)", *row)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -131,6 +125,7 @@ class Checkpoint:
             if found is None or _digest(beginning[: found.size]) != found.head:
                 return capture
         elif found.done:
+            self._write(_MOVED, str(file), capture.changed, capture.size, head)
             return None
         return capture._replace(records=found.records if found.asked == self._asked else 0)
 
@@ -142,6 +137,14 @@ class Checkpoint:
             message = f"checkpoint {self._path}: {error}"
             raise SinkError(message) from error
         return row and _Row(*row)
+
+    def _write(self, statement: str, *values: object) -> None:
+        try:
+            with self._database:
+                self._database.execute(statement, values)
+        except sqlite3.Error as error:
+            message = f"checkpoint {self._path}: {error}; the capture will be read again"
+            raise SinkError(message) from error
 
 
 def _digest(beginning: bytes) -> str:
