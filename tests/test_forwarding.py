@@ -132,6 +132,7 @@ def test_hec(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ("--server 127.0.0.1 -d", "leave out one of them"),
         ("--syslog http://x", "--syslog http://x: give host, host:port"),
         ("--syslog x --syslog-format json", "--syslog-format json: give rfc3164 or rfc5424"),
         ("--syslog x --syslog-facility local8", "--syslog-facility local8"),

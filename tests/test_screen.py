@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dnsqmon.errors import ConfigError, SinkError
+from dnsqmon.sinks.line_file import LineFile
 from dnsqmon.sinks.screen import Screen
 from seed_rows import SEED_ROWS, batch_of
 
@@ -85,7 +86,7 @@ def test_json_file_is_appended_to(tmp_path: Path) -> None:
     """JSON lines go under those of an earlier run, a cut-off line of which is ended first."""
     path = tmp_path / "queries.json"
     for rows in ROWS[:1], ROWS[1:]:
-        sink = Screen.to_file(path)
+        sink = LineFile(path, "json")
         sink.write(batch_of(rows))
         sink.close()
     assert path.read_text().splitlines() == batch_of(ROWS).lines("json")
@@ -93,7 +94,7 @@ def test_json_file_is_appended_to(tmp_path: Path) -> None:
     assert domains == [row[8] for row in ROWS]
 
     path.write_text('{"time":13')
-    sink = Screen.to_file(path)
+    sink = LineFile(path, "json")
     sink.write(batch_of(ROWS))
     sink.close()
     assert path.read_text().splitlines() == ['{"time":13', *batch_of(ROWS).lines("json")]
@@ -103,4 +104,4 @@ def test_json_file_is_appended_to(tmp_path: Path) -> None:
 def test_json_file_that_cannot_be_written(tmp_path: Path) -> None:
     """A missing directory is the user's mistake, named with its path."""
     with pytest.raises(ConfigError, match=r"missing/x\.json: cannot write this file: No such file"):
-        Screen.to_file(tmp_path / "missing" / "x.json")
+        LineFile(tmp_path / "missing" / "x.json", "json")

@@ -18,6 +18,7 @@ from dnsqmon.score.scorer import Scorer
 from dnsqmon.sensor import FrameDecoder, Sensor
 from dnsqmon.sinks.csv_file import CsvFile
 from dnsqmon.sinks.interval import Interval
+from dnsqmon.sinks.line_file import LineFile
 from dnsqmon.sinks.screen import Screen
 from dnsqmon.sinks.sqlite import SqliteFile
 from dnsqmon.sources.capture_file import CaptureFile
@@ -161,7 +162,7 @@ def _sinks(settings: Settings, out: TextIO, secrets: Secrets | None) -> Iterator
     if settings.display:
         yield Screen(out)
     if settings.json:
-        yield Screen(out, "json") if settings.json == "-" else Screen.to_file(settings.json)
+        yield Screen(out, "json") if settings.json == "-" else LineFile(settings.json, "json")
     if settings.write:
         name = file_name(settings) or ""
         file: Sink = CsvFile(name) if settings.write == "csv" else SqliteFile(name)

@@ -116,6 +116,9 @@ def relay_server(settings: Settings, secrets: Secrets) -> RelayServer:
     """Listen for the clients of --server; raises ConfigError."""
     from dnsqmon.sources.relay import RelayServer  # noqa: PLC0415 - as above
 
+    if settings.read:
+        text = "--server receives records, -r reads them from a file: leave out one of them"
+        raise ConfigError(text)
     server = RelayServer(
         settings.server or "",
         settings.port,
@@ -123,8 +126,8 @@ def relay_server(settings: Settings, secrets: Secrets) -> RelayServer:
         key=secrets.key,
         utc=settings.utc,
     )
-    if settings.interface or settings.read:
-        log.warning("--server receives records: -i and -r are not used")
+    if settings.interface:
+        log.warning("--server receives records: -i is not used")
     local = ipaddress.ip_address(server.address[0].partition("%")[0]).is_loopback
     if not (local or settings.allow or secrets.key):
         log.warning(

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TextIO
 
 from dnsqmon.errors import ClosedOutputError, SinkError
-from dnsqmon.sinks.line_file import LineFile
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
 
     from dnsqmon.interfaces import RecordBatch
@@ -25,11 +23,6 @@ class Screen:
         self._stream = stream
         self._form = form
         self._counts = {"written": 0, "lost_write_error": 0}
-
-    @staticmethod
-    def to_file(path: str | os.PathLike[str]) -> LineFile:
-        """Make the sink that appends JSON lines to the file `path`; may raise ConfigError."""
-        return LineFile(path, "json")
 
     def write(self, batch: RecordBatch) -> None:
         """Write and flush the batch; SinkError where the reader went away or the write failed."""
