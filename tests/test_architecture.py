@@ -46,7 +46,7 @@ GROUPS: dict[str, tuple[set[str], set[str]]] = {
     "loop": ({"pipeline", "statistics", "status", "reports", "metrics"}, {"vocabulary", "render"}),
     "sensor": ({"sensor", "decode_ahead"}, {"vocabulary", "aids", "decode", "score"}),
     # What the user asked for: stages and loop are told, and do not ask.
-    "settings": ({"settings"}, {"vocabulary"}),
+    "settings": ({"settings", "setting_values"}, {"vocabulary"}),
     # What knows them all.
     "assembly": (
         {"assemble", "forwarding", "check", "splunk_input", "splunk_statistics"},

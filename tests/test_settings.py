@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dnsqmon.errors import ConfigError
+from dnsqmon.setting_values import own_name
 from dnsqmon.settings import (
     Settings,
     check_sinks,
     check_sources,
-    own_name,
     read_settings,
     table,
 )

@@ -6,23 +6,29 @@ this table or checked against it.
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import re
-import socket
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Callable, Union
+from typing import TYPE_CHECKING, Any, Callable
 
 from dnsqmon.addresses import Address, HecUrl, hec_url, syslog_address
 from dnsqmon.decode.record_types import parse_types
 from dnsqmon.errors import ConfigError
+from dnsqmon.setting_values import (
+    Network,
+    host,
+    index_name,
+    listening_address,
+    network,
+    node_name,
+    own_name,
+    port_number,
+    size,
+    whole_number,
+)
 from dnsqmon.syslog_codes import FACILITIES, SEVERITIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-
-Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 
 @dataclass(frozen=True)
@@ -50,86 +56,6 @@ def setting(default: Any, *flags: str, help: str, **row: Any) -> Any:  # noqa: A
     return field(default=default, metadata={"setting": Setting(flags, help, **row)})
 
 
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """Parse a whole number from `low` to `high`."""
-
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"\d{1,18}", text) or not low <= int(text) <= high:
-            reason = f"give a whole number from {low} to {high}"
-            raise ValueError(reason)
-        return int(text)
-
-    return parse
-
-
-def ports(text: str) -> int:
-    """Parse one port number."""
-    return whole(1, 65535)(text)
-
-
-def address(text: str) -> str:
-    """Parse an IP address or a host name; the resolver has the last word on names."""
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        if re.fullmatch(r"[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?", text):
-            return text
-    reason = "give an IP address or a host name"
-    raise ValueError(reason)
-
-
-def listening_address(text: str) -> tuple[str, int]:
-    """Parse ADDRESS:PORT, with an IPv6 address in brackets."""
-    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]+)", text)
-    try:
-        if match:
-            return str(ipaddress.ip_address(match[1] or match[2])), ports(match[3])
-    except ValueError:
-        pass
-    reason = "give ADDRESS:PORT, as 127.0.0.1:9153 or [::1]:9153"
-    raise ValueError(reason)
-
-
-def network(text: str) -> Network:
-    """Parse a network, or an address as a network of one."""
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError as error:
-        reason = f"give a network as 192.0.2.0/24 or 2001:db8::/32 ({error})"
-        raise ValueError(reason) from error
-
-
-def size(text: str) -> int:
-    """Parse a size of a megabyte or more: bytes, or with K, M, G, T (powers of 1,024)."""
-    match = re.fullmatch(r"(\d{1,15})([KMGT]?)", text, re.IGNORECASE)
-    number = int(match[1]) << 10 * " KMGT".index(match[2].upper() or " ") if match else 0
-    if not 1 << 20 <= number < 1 << 60:
-        reason = "give a size of at least 1M, as 500M or 2G"
-        raise ValueError(reason)
-    return number
-
-
-def index_name(text: str) -> str:
-    """Parse the name of a Splunk index (indexes.conf.spec)."""
-    if not re.fullmatch(r"[a-z0-9_][a-z0-9_-]{0,127}", text):
-        reason = "give lower-case letters, digits, underscores and hyphens"
-        raise ValueError(reason)
-    return text
-
-
-def node_name(text: str) -> str:
-    """Parse the node name, which is one field of every line and of syslog headers."""
-    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,255}", text):
-        reason = "give 1 to 255 letters, digits, dots, hyphens, underscores and colons"
-        raise ValueError(reason)
-    return text
-
-
-def own_name() -> str:
-    """Give the host's name, with a hyphen for what a node name cannot hold."""
-    return re.sub(r"[^A-Za-z0-9._:-]", "-", socket.gethostname())[:255] or "localhost"
-
-
 @dataclass(frozen=True)
 class Settings:
     """What the user asked for; each field is one setting (see the module's docstring)."""
@@ -155,7 +81,7 @@ class Settings:
         help="Name of the CSV file or of the database (default: queries.csv, queries.db).",
     )  # fmt: skip
     time: int = setting(
-        15, "-t", "--time", metavar="<seconds>", parse=whole(1, 86400),
+        15, "-t", "--time", metavar="<seconds>", parse=whole_number(1, 86400),
         help="Seconds between two writes to a file, and between two status lines (default: 15).",
     )  # fmt: skip
     display: bool = setting(False, "-d", "--display", help="Display each query on the screen.")
@@ -176,16 +102,16 @@ class Settings:
         help="Addresses or networks (CIDR) of known DNS servers; queries they send set flag d.",
     )  # fmt: skip
     client: str | None = setting(
-        None, "--client", metavar="<server ip>", parse=address,
+        None, "--client", metavar="<server ip>", parse=host,
         help="Send the records to another dnsqmon that runs with --server.",
     )  # fmt: skip
     server: str | None = setting(
-        None, "--server", metavar="<listening ip>", parse=address, splunk=True,
+        None, "--server", metavar="<listening ip>", parse=host, splunk=True,
         help="Receive records from dnsqmon clients on this address; use with -w or -d.",
         splunk_help="Receive records from dnsqmon clients on this address.",
     )  # fmt: skip
     port: int = setting(
-        54321, "-p", "--port", metavar="<port number>", parse=ports, splunk=True,
+        54321, "-p", "--port", metavar="<port number>", parse=port_number, splunk=True,
         help="UDP port of --client and --server.",
     )  # fmt: skip
     allow: tuple[Network, ...] = setting(
@@ -223,11 +149,11 @@ class Settings:
         "warning from 35, err from 50.",
     )  # fmt: skip
     syslog_max: int = setting(
-        1024, "--syslog-max", metavar="<octets>", parse=whole(480, 65507),
+        1024, "--syslog-max", metavar="<octets>", parse=whole_number(480, 65507),
         help="Longest UDP message; a record that makes a longer one is counted, not cut.",
     )  # fmt: skip
     syslog_connections: int = setting(
-        1, "--syslog-connections", metavar="<number>", parse=whole(1, 64),
+        1, "--syslog-connections", metavar="<number>", parse=whole_number(1, 64),
         help="TCP or TLS connections to each syslog server, which share the records.",
     )  # fmt: skip
     hec: tuple[HecUrl, ...] = setting(
@@ -282,7 +208,7 @@ class Settings:
         help="Write JSON lines to a file, or without a file name to standard output.",
     )  # fmt: skip
     ports: tuple[int, ...] = setting(
-        (53,), "--ports", metavar="<ports>", parse=ports, many=True, splunk=True,
+        (53,), "--ports", metavar="<ports>", parse=port_number, many=True, splunk=True,
         help="UDP and TCP ports that carry DNS, comma-separated (default: 53; mDNS is 5353, "
         "LLMNR 5355).",
     )  # fmt: skip
@@ -296,7 +222,8 @@ class Settings:
         help="Scoring profile: classic, weighted, or a YAML file of your own.",
     )  # fmt: skip
     first_seen_max: int = setting(
-        150_000, "--first-seen-max", metavar="<number>", parse=whole(1, 100_000_000), splunk=True,
+        150_000, "--first-seen-max", metavar="<number>", parse=whole_number(1, 100_000_000),
+        splunk=True,
         help="How many second-level domains to remember for flag f; the longest unseen are "
         "forgotten first (default: 150000).",
     )  # fmt: skip
@@ -324,15 +251,15 @@ class Settings:
         help="Capture only what the interface is meant to receive or sends.",
     )  # fmt: skip
     ring_size: int = setting(
-        64, "--ring-size", metavar="<megabytes>", parse=whole(1, 16384), splunk=True,
+        64, "--ring-size", metavar="<megabytes>", parse=whole_number(1, 16384), splunk=True,
         help="Memory for packets that wait to be inspected, for each interface.",
     )  # fmt: skip
     block_time: int = setting(
-        100, "--block-time", metavar="<milliseconds>", parse=whole(1, 1000),
+        100, "--block-time", metavar="<milliseconds>", parse=whole_number(1, 1000),
         help="How long the kernel may collect packets before it hands them over.",
     )  # fmt: skip
     snap_length: int = setting(
-        65535, "--snap-length", metavar="<bytes>", parse=whole(64, 65535),
+        65535, "--snap-length", metavar="<bytes>", parse=whole_number(64, 65535),
         help="Capture no more than this of a packet.",
     )  # fmt: skip
     user: str = setting(
@@ -354,11 +281,11 @@ class Settings:
         help="Account for every packet at the end, on standard error.",
     )  # fmt: skip
     minimum_score: int = setting(
-        0, parse=whole(0, 1_000_000), splunk=True,
+        0, parse=whole_number(0, 1_000_000), splunk=True,
         help="Leave records with a lower score out of Splunk; the statistics count them.",
     )  # fmt: skip
     statistics_interval: int = setting(
-        60, parse=whole(1, 86400), splunk=True,
+        60, parse=whole_number(1, 86400), splunk=True,
         help="Seconds between two statistics events (sourcetype dnsqmon:stats).",
     )  # fmt: skip
     syslog_header: bool = setting(

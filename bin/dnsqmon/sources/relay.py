@@ -121,10 +121,10 @@ class RelayServer:
         """Close the socket, and tell of whom datagrams were refused or lost, the worst first."""
         self._dropped = self._kernel_drops()
         self._socket.close()
-        for (sender, reason), count in self._refused.most_common(MOST_TOLD):
+        for (sender, reason), count in self._refused.most_common()[:MOST_TOLD]:
             log.info("relay server: refused %d datagrams of %s: %s", count, sender, reason)
         lost = Counter(self.lost_on_the_way())
-        for sender, count in lost.most_common(MOST_TOLD):
+        for sender, count in lost.most_common()[:MOST_TOLD]:
             if count:
                 log.info("relay server: %d datagrams of %s never came", count, sender)
 
