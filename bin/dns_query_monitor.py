@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "lib"))
 
-from dnsqmon.modinput import main
+from dnsqmon.splunk.modinput import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv))

@@ -101,7 +101,7 @@ def stage(target: Path, *, with_scapy: bool = False) -> None:
 
 
 def content() -> Iterator[tuple[Path, Path]]:
-    """Give each file of the repository that goes into the app, and its place there.
+    """Return each file of the repository that goes into the app, and its place there.
 
     In a git checkout those that git knows: what else lies about is nobody's release.
     """
@@ -150,7 +150,7 @@ def install(requirements: str, patterns: tuple[str, ...], lib: Path) -> None:
 
 
 def members(archive: Path) -> Iterator[tuple[str, bytes]]:
-    """Give name and content of each file of a wheel, or of a source archive laid out as one."""
+    """Return name and content of each file of a wheel, or of a source archive laid out as one."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             for name in wheel.namelist():

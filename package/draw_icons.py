@@ -57,7 +57,7 @@ def write(path: Path, width: int, height: int, scale: int) -> None:
 
 
 def pixel(x: int, y: int) -> Colour:
-    """Give the colour at a place: the icon on the left, the name to the right of it."""
+    """Return the colour at a place: the icon on the left, the name to the right of it."""
     if x < 36:
         corner = min(x, 35 - x) + min(y, 35 - y) < 4 or y >= 36
         inside = (colour for x1, y1, x2, y2, colour in BARS if x1 <= x < x2 and y1 <= y < y2)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(name="corpus", scope="session")
 def _corpus() -> Path:
-    """Give the folder of real captures, which lies beside the checkout where the team works."""
+    """Return the folder of real captures, which lies beside the checkout where the team works."""
     folder = SHARED / "corpus"
     if not folder.is_dir():
         pytest.skip("needs the capture corpus beside the checkout")

@@ -394,7 +394,7 @@ def interface_statistics(drops: int, *, byte_order: str = "<", interface_id: int
 
 @functools.lru_cache(maxsize=65536)
 def packed(address: str) -> bytes:
-    """Give the 4 or 16 bytes of an IP address."""
+    """Return the 4 or 16 bytes of an IP address."""
     return ipaddress.ip_address(address).packed
 
 

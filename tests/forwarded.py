@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dnsqmon.render import Clock, Rendered
+from dnsqmon.render.batch import Clock, Rendered
 
 if TYPE_CHECKING:
-    from dnsqmon.record import Record
+    from dnsqmon.core.record import Record
 
 #: 2014-01-01 15:38:51 UTC, a time of the original's own sample.
 SECOND = 1_388_590_731
@@ -32,5 +32,5 @@ def batch(count: int, first: int = 0, *, score: int = 5) -> Rendered:
 
 
 def names(texts: list[str]) -> list[str]:
-    """Give the names q0.example.com, ... out of lines that hold the 14 fields."""
+    """Return the names q0.example.com, ... out of lines that hold the 14 fields."""
     return [next(field for field in text.split(",") if field.startswith("q")) for text in texts]

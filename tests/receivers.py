@@ -109,7 +109,7 @@ class Rsyslog:
         self._end(signal.SIGTERM)
 
     def messages(self) -> list[dict[str, str]]:
-        """Give what came so far, in whole lines."""
+        """Return what came so far, in whole lines."""
         out = self.folder / "out.json"
         if not out.exists():
             return []
@@ -156,7 +156,7 @@ class SyslogNg:
         self._process.wait(10)
 
     def messages(self) -> list[dict[str, str]]:
-        """Give what came so far, in whole lines."""
+        """Return what came so far, in whole lines."""
         out = self.folder / "out.tsv"
         if not out.exists():
             return []
@@ -166,7 +166,7 @@ class SyslogNg:
 
 
 def free_ports(count: int) -> Sequence[int]:
-    """Give ports that nobody listens on, UDP and TCP."""
+    """Return ports that nobody listens on, UDP and TCP."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
@@ -185,8 +185,7 @@ def wait_until(true: Callable[[], object], what: str, seconds: float = 30.0) -> 
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:
-            message = f"did not happen within {seconds:g} s: {what}"
-            raise AssertionError(message)
+            raise AssertionError(f"did not happen within {seconds:g} s: {what}")
         time.sleep(0.02)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Callable
 
 import craft
-from dnsqmon.record import FrameBatch
+from dnsqmon.core.record import FrameBatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dnsqmon.errors import SinkError
-    from dnsqmon.interfaces import RecordBatch
-    from dnsqmon.record import Frame, Record
+    from dnsqmon.core.errors import SinkError
+    from dnsqmon.core.interfaces import RecordBatch
+    from dnsqmon.core.record import Frame, Record
 
 
 class ListSource:

@@ -6,13 +6,13 @@ import calendar
 import time
 from typing import TYPE_CHECKING
 
-from dnsqmon.record import COLUMNS
-from dnsqmon.render import Clock, Rendered
+from dnsqmon.core.record import COLUMNS
+from dnsqmon.render.batch import Clock, Rendered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dnsqmon.record import Record
+    from dnsqmon.core.record import Record
 
 _SHOWN = """\
 12/28/2013,02:21:17,roonet,10.18.24.123,10653,10.18.22.12,53,A,www.google.com,com,google.com,3,5,f
@@ -78,7 +78,7 @@ def batch_of(rows: Sequence[Sequence[str]]) -> Rendered:
 
 
 def lines_of(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Give rows as the lines of a CSV file."""
+    """Return rows as the lines of a CSV file."""
     return [",".join(row) for row in rows]
 
 

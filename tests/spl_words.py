@@ -36,7 +36,7 @@ class Search(NamedTuple):
 
 
 def searches() -> Iterator[Search]:
-    """Give every search of saved searches, event types and dashboards."""
+    """Return every search of saved searches, event types and dashboards."""
     for name, stanza in CONFS["savedsearches"].items():
         yield Search(name, stanza["search"])
     for name, stanza in CONFS["eventtypes"].items():
@@ -64,7 +64,7 @@ def bare(spl: str) -> str:
 
 
 def stages(spl: str) -> Iterator[tuple[str, list[str]]]:
-    """Give the command and the words of each stage, those in subsearches too."""
+    """Return the command and the words of each stage, those in subsearches too."""
     for number, stage in enumerate(re.split(r"[|\[\]]", bare(spl))):
         words = _TOKEN.findall(stage)
         if number == 0 and words:
@@ -111,7 +111,7 @@ def used(spl: str) -> set[str]:
 
 
 def unknown(names: set[str], known: set[str]) -> set[str]:
-    """Give the names that are neither known nor fit a known pattern."""
+    """Return the names that are neither known nor fit a known pattern."""
     patterns = [name for name in known if "*" in name]
     return {
         name

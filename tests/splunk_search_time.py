@@ -56,17 +56,14 @@ def read_conf(path: Path) -> Conf:
         if line.startswith("[") and line.rstrip().endswith("]"):
             name = line.rstrip()[1:-1]
             if name in conf:
-                reason = f"{path.name}:{number}: stanza [{name}] stands there twice"
-                raise ValueError(reason)
+                raise ValueError(f"{path.name}:{number}: stanza [{name}] stands there twice")
             stanza = conf[name] = {}
             continue
         key, equals, value = line.partition("=")
         if not equals or stanza is None:
-            reason = f"{path.name}:{number}: neither stanza nor setting: {line}"
-            raise ValueError(reason)
+            raise ValueError(f"{path.name}:{number}: neither stanza nor setting: {line}")
         if key.strip() in stanza:
-            reason = f"{path.name}:{number}: {key.strip()} stands there twice"
-            raise ValueError(reason)
+            raise ValueError(f"{path.name}:{number}: {key.strip()} stands there twice")
         stanza[key.strip()] = value.strip()
     return conf
 
@@ -96,8 +93,7 @@ class App:
         for stanza in self.props.values():
             for key in stanza:
                 if key not in _DESCRIPTIVE | _INDEX_TIME and not key.startswith(_SEARCH_TIME):
-                    reason = f"props.conf: {key} is not known here"
-                    raise ValueError(reason)
+                    raise ValueError(f"props.conf: {key} is not known here")
 
     def index(
         self,
@@ -114,8 +110,7 @@ class App:
         """
         props = self.props[sourcetype]
         if props["SHOULD_LINEMERGE"] != "false":
-            reason = "line merging is not done here"
-            raise ValueError(reason)
+            raise ValueError("line merging is not done here")
         text = data.decode(props.get("CHARSET", "UTF-8"))
         events = []
         for line in _broken(text, props["LINE_BREAKER"]):
@@ -140,13 +135,12 @@ class App:
             if transform["DEST_KEY"] == "queue" and value == "nullQueue":
                 return False
             if transform["DEST_KEY"] != "MetaData:Host":
-                reason = f"DEST_KEY {transform['DEST_KEY']} is not known here"
-                raise ValueError(reason)
+                raise ValueError(f"DEST_KEY {transform['DEST_KEY']} is not known here")
             event["host"] = value.partition("::")[2]
         return True
 
     def search(self, event: Event) -> Event:
-        """Give the event with its search-time fields."""
+        """Return the event with its search-time fields."""
         props = self.props[event["sourcetype"]]
         found = dict(event)
         for key in sorted(key for key in props if key.startswith("EXTRACT-")):
@@ -187,7 +181,7 @@ class App:
                 event[field] = row[column]
 
     def lookup(self, name: str, wanted: dict[str, str | None]) -> dict[str, str]:
-        """Give the first row of a table that matches every wanted column, or nothing."""
+        """Return the first row of a table that matches every wanted column, or nothing."""
         if None in wanted.values():
             return {}
         transform = self.transforms[name]
@@ -219,7 +213,7 @@ class App:
         ]
 
     def tags_of(self, fields: Event) -> set[str]:
-        """Give the tags that the event's types and field values carry."""
+        """Return the tags that the event's types and field values carry."""
         pairs = [f"eventtype={name}" for name in self.event_types(fields)]
         pairs += [f"{field}={value}" for field, value in fields.items()]
         return {
@@ -271,7 +265,7 @@ def _listed(props: dict[str, str], prefix: str) -> list[str]:
 
 
 def _named(match: pcre2.Match | None) -> Event:
-    """Give the named groups that took part in the match and are not empty."""
+    """Return the named groups that took part in the match and are not empty."""
     return {} if match is None else {k: v for k, v in match.groupdict().items() if v}
 
 

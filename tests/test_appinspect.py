@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.real, pytest.mark.once]
 
 @pytest.fixture(name="base", scope="module")
 def _base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder in which packages are built once a run."""
+    """Return the folder in which packages are built once a run."""
     return tmp_path_factory.getbasetemp()
 
 

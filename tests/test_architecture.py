@@ -20,73 +20,57 @@ if TYPE_CHECKING:
 
 PACKAGE = ROOT / "bin" / "dnsqmon"
 
-#: What may be imported by what: a group's own modules, and those of the groups it names. A module
-#: of a subpackage belongs to the group of that name.
-GROUPS: dict[str, tuple[set[str], set[str]]] = {
-    # Words that all share; nothing above them.
-    "vocabulary": (
-        {"record", "errors", "counters", "interfaces", "addresses", "syslog_codes", "__init__"},
-        set(),
-    ),
-    # What one stage or face needs and another one too.
-    "aids": (
-        {
-            "checkpoint", "complaints", "garbage", "privileges", "relay_format", "relay_guard",
-            "table", "yaml_file",
-        },
-        {"vocabulary"},
-    ),
-    # The stages: none knows another.
-    "sources": (set(), {"vocabulary", "aids"}),
-    "decode": (set(), {"vocabulary"}),
-    "score": (set(), {"vocabulary", "aids"}),
-    "render": ({"render"}, {"vocabulary"}),
-    "sinks": ({"destination"}, {"vocabulary", "aids"}),
-    # The loop, what it runs, and what is told of it.
-    "loop": ({"pipeline", "statistics", "status", "reports", "metrics"}, {"vocabulary", "render"}),
-    "sensor": ({"sensor", "decode_ahead"}, {"vocabulary", "aids", "decode", "score"}),
-    # What the user asked for: stages and loop are told, and do not ask.
-    "settings": ({"settings", "setting_values"}, {"vocabulary"}),
-    # What knows them all.
-    "assembly": (
-        {"assemble", "forwarding", "check", "splunk_input", "splunk_statistics"},
-        {
-            "vocabulary", "aids", "sources", "decode", "score", "render", "sinks", "loop", "sensor",
-            "settings",
-        },
-    ),
-    # The commands.
-    "faces": (
-        {"cli", "modinput", "report", "list_import", "__main__"},
-        {"vocabulary", "aids", "loop", "settings", "assembly"},
-    ),
+#: The folders from the ground up, each with those it may import besides its own modules. `pipeline`
+#: is the one module that stands beside them.
+FOLDERS: dict[str, set[str]] = {
+    "core": set(),
+    # The stages and their settings: none knows another.
+    "config": {"core"},
+    "sources": {"core"},
+    "decode": {"core"},
+    "score": {"core"},
+    "render": {"core"},
+    "relay": {"core"},
+    "sinks": {"core"},
+    # What joins two stages, and the loop over all of them.
+    "sensor": {"core", "decode", "score"},
+    "pipeline": {"core", "render"},
+    # What is told of a run.
+    "account": {"core", "pipeline"},
+    # The only folder that knows every part.
+    "assembly": {
+        "core", "config", "sources", "decode", "score", "render", "relay", "sinks", "sensor",
+        "pipeline", "account",
+    },
+    # The two faces.
+    "splunk": {"core", "config", "score", "render", "sinks", "pipeline", "account", "assembly"},
+    "cli": {
+        "core", "config", "sources", "score", "sinks", "pipeline", "account", "assembly",
+    },
 }  # fmt: skip
 
-#: Imports that the groups do not allow, and why they are honest.
-EXCEPTIONS = {
-    ("settings", "decode.record_types"): "--types is parsed by the table of mnemonics",
-    ("score.list_file", "decode.names"): "an entry is brought into the form of a record's name",
-    ("score.scorer", "decode.names"): "a name's length is that of its wire form",
-    ("score.profile", "decode.names"): "no name is longer than MAX_NAME",
-    ("relay_format", "decode.names"): "a name that was received must be one that decode writes",
-    ("list_import", "score.domain"): "lists are made of what the scorer looks up in them",
-    ("list_import", "score.list_file"): "as above",
-    ("modinput", "sinks.splunk"): "the face owns standard output, on which events are a stream",
+#: Modules beside the folders: what `python -m` and `import` need, and the loop.
+BESIDE = {"__init__", "__main__", "pipeline"}
+
+#: Imports that the folders do not allow, and why they are honest.
+EXCEPTIONS: dict[tuple[str, str], str] = {
+    ("sinks.relay", "relay.wire"): "the client writes what the server reads",
 }
 
-#: Modules beside sources, sinks and faces that open files, sockets or databases, and what for.
+#: Modules outside sources, sinks, splunk and cli that open files, sockets or databases, and why.
 OPENERS = {
-    "yaml_file": "the YAML file it reads",
-    "relay_format": "the key file of --key-file",
-    "checkpoint": "what the Splunk input has read already",
-    "privileges": "the process's own state under /proc",
+    "core.yaml_file": "the YAML file it reads",
+    "relay.wire": "the key file of --key-file",
+    "relay.feed": "the socket of --server",
     "score.lists": "the lists",
     "score.first_seen": "the state file",
-    "reports": "the file of --stats-file",
-    "metrics": "the socket of --metrics",
-    "forwarding": "the file of --hec-token-file",
-    "check": "what a run would open, to say beforehand what is wrong",
+    "account.journal": "the file of --stats-file",
+    "account.prometheus": "the socket of --metrics",
+    "assembly.network": "the file of --hec-token-file",
 }
+
+#: The folders that may touch the process: arguments, environment, standard input, signals.
+FACES = {"splunk", "cli"}
 
 #: Libraries that are imported where they are used, so that the rest runs without them.
 OPTIONAL = {"scapy", "yaml", "splunklib", "tqdm", "publicsuffixlist", "urllib3"}
@@ -110,16 +94,17 @@ def modules() -> list[Module]:
     ]
 
 
-def group_of(name: str) -> str:
-    """Give the group of a module."""
-    for group, (members, _) in GROUPS.items():
-        if name in members or name.partition(".")[0] == group != name:
-            return group
-    pytest.fail(f"{name} belongs to no group: say in GROUPS where it stands")
+def folder_of(name: str) -> str:
+    """Return the folder of a module; `cli` for what starts the command line."""
+    return "cli" if name == "__main__" else name.partition(".")[0]
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Give the modules of the package that are imported, wherever the import stands."""
+def imported(tree: ast.AST) -> set[str]:
+    """Return the modules of the package that are imported, wherever the import stands."""
+    return set(_imports(tree))
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -143,26 +128,33 @@ def is_type_checking(node: ast.AST) -> bool:
     )
 
 
+def test_the_tree_shows_the_way() -> None:
+    """Beside the folders stand three modules at most, and every folder has its floor."""
+    names = {module.name for module in modules()}
+    assert {name for name in names if "." not in name} == BESIDE
+    assert {name.partition(".")[0] for name in names if "." in name} == set(FOLDERS) - {"pipeline"}
+
+
 def test_imports_go_down_and_never_sideways() -> None:
-    """A module imports its own group and those below it, but for exceptions with a reason."""
+    """A module imports its own folder and those below it, but for exceptions with a reason."""
     wrong, used = [], set()
     for module in modules():
-        group = group_of(module.name)
-        for other in imported(module.tree):
-            allowed = group_of(other) in {group, *GROUPS[group][1]}
+        folder = folder_of(module.name)
+        for other in imported(module.tree) - {"__init__"}:
+            allowed = folder_of(other) in {folder, *FOLDERS.get(folder, ())}
             if (module.name, other) in EXCEPTIONS:
                 assert not allowed, f"{module.name} may import {other}: no exception"
                 used.add((module.name, other))
             elif not allowed:
-                wrong.append(f"{module.name} ({group}) imports {other} ({group_of(other)})")
+                wrong.append(f"{module.name} imports {other}")
     assert wrong == []
     assert used == set(EXCEPTIONS), "exceptions that nothing needs any more"
 
 
-def test_groups_are_layers() -> None:
-    """The groups themselves form no circle: each names only groups that stand above it here."""
-    names = list(GROUPS)
-    for name, (_, below) in GROUPS.items():
+def test_folders_are_floors() -> None:
+    """The folders themselves form no circle: each names only folders that stand above it here."""
+    names = list(FOLDERS)
+    for name, below in FOLDERS.items():
         assert all(names.index(other) < names.index(name) for other in below), name
 
 
@@ -174,7 +166,7 @@ def test_no_circles() -> None:
             if is_type_checking(node):
                 assert isinstance(node, ast.If)
                 node.body = []
-        graph[module.name] = set(imported(module.tree)) - {"__init__"}
+        graph[module.name] = imported(module.tree) - {"__init__"}
     for start, first in graph.items():
         reached: set[str] = set()
         ahead = list(first)
@@ -186,20 +178,19 @@ def test_no_circles() -> None:
         assert start not in reached, start
 
 
-def test_every_member_exists() -> None:
-    """No group, exception or reason outlives its module."""
+def test_every_exception_exists() -> None:
+    """No exception or reason outlives its module."""
     names = {module.name for module in modules()}
-    listed = {member for members, _ in GROUPS.values() for member in members}
-    assert listed | {name for pair in EXCEPTIONS for name in pair} | set(OPENERS) <= names
+    assert {name for pair in EXCEPTIONS for name in pair} | set(OPENERS) <= names
 
 
 def test_only_faces_touch_the_process() -> None:
     """Arguments, environment, standard input and signals belong to the faces.
 
-    `decode_ahead` begins a process, in which signals are its own.
+    `sensor.ahead` begins a process, in which signals are its own.
     """
     for module in modules():
-        if group_of(module.name) == "faces" or module.name == "decode_ahead":
+        if folder_of(module.name) in FACES or module.name == "sensor.ahead":
             continue
         for node in ast.walk(module.tree):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -237,7 +228,7 @@ def test_only_the_ends_touch_files_and_sockets() -> None:
     found = {
         module.name
         for module in modules()
-        if opens(module.tree) and group_of(module.name) not in {"sources", "sinks", "faces"}
+        if opens(module.tree) and folder_of(module.name) not in {"sources", "sinks", *FACES}
     }
     assert found == set(OPENERS)
 
@@ -246,7 +237,7 @@ def test_no_error_is_swallowed_whole() -> None:
     """`except Exception` stands in the faces alone; elsewhere only to clean up and raise on."""
     for module in modules():
         for node in ast.walk(module.tree):
-            if not isinstance(node, ast.ExceptHandler) or group_of(module.name) == "faces":
+            if not isinstance(node, ast.ExceptHandler) or folder_of(module.name) in FACES:
                 continue
             caught = ast.unparse(node.type) if node.type else "BaseException"
             if {"Exception", "BaseException"} & set(caught.strip("()").split(", ")):
@@ -258,7 +249,7 @@ def test_no_error_is_swallowed_whole() -> None:
 def test_libraries_are_imported_where_they_are_used() -> None:
     """No module but the Splunk face imports a library as it is itself imported."""
     for module in modules():
-        if module.name == "modinput":
+        if module.name == "splunk.modinput":
             continue
         for node in module.tree.body:
             if isinstance(node, (ast.Import, ast.ImportFrom)):

@@ -35,10 +35,10 @@ from craft import (
     vlan,
     vxlan,
 )
-from dnsqmon.counters import Counters
+from dnsqmon.core.counters import Counters
+from dnsqmon.core.errors import ConfigError
+from dnsqmon.core.record import FrameBatch
 from dnsqmon.decode.decoder import Decoder
-from dnsqmon.errors import ConfigError
-from dnsqmon.record import FrameBatch
 from dnsqmon.sources.bpf import EXTENSION_HEADERS, TAGS, port_filter
 from dnsqmon.sources.capture_file import CaptureFile
 from dnsqmon.sources.ring import Ring
@@ -161,7 +161,7 @@ CASES = {
 
 @pytest.fixture(name="wire", scope="module")
 def _wire() -> Iterator[tuple[Namespace, Namespace]]:
-    """Give the two ends of a cable."""
+    """Return the two ends of a cable."""
     need_root()
     need("ip")
     with veth_pair() as ends:

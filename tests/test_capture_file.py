@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import craft
-from dnsqmon.errors import ConfigError
+from dnsqmon.core.errors import ConfigError
 from dnsqmon.sources.capture_file import CaptureFile
 from dnsqmon.sources.pcap import PcapReader
 from dnsqmon.sources.pcapng import PcapngReader
@@ -181,7 +181,7 @@ def read(path: Path | str) -> tuple[list[Packet], list[str]]:
 
 
 def reader_of(file: File) -> type[PcapReader | PcapngReader]:
-    """Give the reader that the file's first bytes ask for."""
+    """Return the reader that the file's first bytes ask for."""
     return PcapngReader if file.content[:4] == b"\x0a\x0d\x0d\x0a" else PcapReader
 
 
@@ -637,7 +637,7 @@ def nanoseconds(epoch: str) -> int:
 
 
 def seen_by_capinfos(paths: list[Path]) -> dict[str, tuple[int, int, int]]:
-    """Give number, earliest and latest time of the frames of the files it finds whole and dated."""
+    """Return number, earliest and latest frame time of the files it finds whole and dated."""
     done = subprocess.run(
         ["capinfos", "-T", "-m", "-r", "-c", "-a", "-e", "-S", *map(str, paths)],
         capture_output=True,
@@ -652,7 +652,7 @@ def seen_by_capinfos(paths: list[Path]) -> dict[str, tuple[int, int, int]]:
 
 
 def seen_by_tshark(path: Path) -> list[int]:
-    """Give the times of the frames up to where it stops; 0 where a packet has none."""
+    """Return the times of the frames up to where it stops; 0 where a packet has none."""
     done = subprocess.run(
         ["tshark", "-n", "-r", path, "-T", "fields", "-e", "frame.time_epoch"],
         capture_output=True,

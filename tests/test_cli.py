@@ -25,7 +25,7 @@ import pytest
 import craft
 import dnsqmon
 from command import ENVIRONMENT, run, start, wait_for
-from dnsqmon.settings import Settings, table
+from dnsqmon.config.settings import Settings, table
 from needs import ROOT
 from seed_rows import HEADER
 from small_disk import small_disk
@@ -48,7 +48,7 @@ def two(folder: Path) -> Path:
 
 
 def rows(path: Path) -> list[list[str]]:
-    """Give the rows of a CSV file under its one header."""
+    """Return the rows of a CSV file under its one header."""
     header, *lines = path.read_text().splitlines()
     assert header == HEADER
     assert HEADER not in lines

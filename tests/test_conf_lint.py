@@ -152,7 +152,7 @@ def test_every_table_has_a_lookup() -> None:
 
 
 def _lookup_uses() -> Iterator[tuple[str, list[str]]]:
-    """Give each use of a lookup, in props.conf and in SPL: its name and the columns it names."""
+    """Return each use of a lookup, in props.conf and in SPL: its name and the columns it names."""
     for stanza in CONFS["props"].values():
         for key, value in stanza.items():
             if key.startswith("LOOKUP-"):

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from craft import packed
-from dnsqmon.counters import Counters
+from dnsqmon.core.counters import Counters
+from dnsqmon.core.errors import ConfigError
+from dnsqmon.core.names import labels_from_text, text_from_labels
+from dnsqmon.core.record import COLUMNS, FrameBatch
+from dnsqmon.core.record_types import ALL_TYPES, type_name
 from dnsqmon.decode.decoder import Decoder
-from dnsqmon.decode.names import labels_from_text, text_from_labels
-from dnsqmon.decode.record_types import ALL_TYPES, type_name
-from dnsqmon.errors import ConfigError
-from dnsqmon.record import COLUMNS, FrameBatch
-from dnsqmon.render import Clock, Rendered
+from dnsqmon.render.batch import Clock, Rendered
 from dnsqmon.score.first_seen import FirstSeen
 from dnsqmon.score.lists import Lists
 from dnsqmon.score.profile import load_profile
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from dnsqmon.record import Query
+    from dnsqmon.core.record import Query
 
 CORPUS = SHARED / "corpus"
 CAPTURES = sorted(
@@ -115,7 +115,7 @@ Key = tuple[str, ...]
 
 
 def our_keys(seen: Iterable[Seen]) -> Counter[Key]:
-    """Give our queries in the form they are compared in."""
+    """Return our queries in the form they are compared in."""
     return Counter(
         (str(frame.number), *map(str, query[:7]), query[8], f"0x{query[9]:04x}")
         for frame in seen
@@ -124,7 +124,7 @@ def our_keys(seen: Iterable[Seen]) -> Counter[Key]:
 
 
 def tshark_key(row: dict[str, str]) -> Key:
-    """Give a row of tshark's in the form it is compared in."""
+    """Return a row of tshark's in the form it is compared in."""
     seconds, _, nanoseconds = (row["time_epoch"] or "0.0").partition(".")
     return (
         row["frame"], str(int(seconds + nanoseconds.ljust(9, "0"))), row["src"], row["sport"],
@@ -195,7 +195,7 @@ WE_ALONE = {
 
 
 def tshark_rows(capture: str, *, target: bool) -> list[dict[str, str]]:
-    """Give tshark's first questions: all, or those that we report without being asked for more."""
+    """Return tshark's first questions: all, or those that we report by default."""
     # tshark cannot read bzip2 and xz: the three compressed captures are the same one.
     source = re.sub(r"bz2$|xz$", "gz", capture)
     rows = [row for row in rows_of(beside(source, "all.tsv")) if row["qidx"] == "0"]
@@ -383,7 +383,7 @@ def golden_rows(path: Path) -> list[Golden]:
 
 
 def raw_name(domain: str) -> str:
-    """Give a name as the original would have written it, in lower case."""
+    """Return a name as the original would have written it, in lower case."""
     return b".".join(labels_from_text(domain)).decode("latin-1")
 
 
@@ -507,7 +507,7 @@ ORIGINAL_ALONE = {
 
 
 def site(text: str) -> str:
-    """Give the SLD of a row, by which first seen goes, in lower case."""
+    """Return the SLD of a row, by which first seen goes, in lower case."""
     return lower(text).split(",")[-2]
 
 
@@ -547,7 +547,7 @@ ORIGINAL_LINKS = {1: False, 12: True, 101: True, 113: False, 127: False}
 
 @functools.cache
 def layers_of(capture: str) -> dict[int, str]:
-    """Give tshark's layers of each frame with a query."""
+    """Return tshark's layers of each frame with a query."""
     return {int(row["frame"]): row["layers"] for row in rows_of(beside(capture, "all.tsv"))}
 
 
@@ -774,5 +774,5 @@ def manifest() -> dict[str, dict[str, dict[str, int]]]:
 
 
 def outcome(capture: str, run: str) -> int:
-    """Give the exit status of the original's run."""
+    """Return the exit status of the original's run."""
     return manifest()[capture][run]["rc"]

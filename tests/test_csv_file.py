@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsqmon.errors import ConfigError, SinkError
-from dnsqmon.render import Clock, Rendered
+from dnsqmon.core.errors import ConfigError, SinkError
+from dnsqmon.render.batch import Clock, Rendered
 from dnsqmon.sinks.csv_file import CsvFile
 from needs import missing, need, need_root
 from seed_rows import HEADER, SEED_ROWS, batch_of, lines_of
@@ -21,7 +21,7 @@ from small_disk import largest_file, plain_user, small_disk
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dnsqmon.record import Record
+    from dnsqmon.core.record import Record
 
 FIRST, SECOND = SEED_ROWS[:3], SEED_ROWS[3:7]
 

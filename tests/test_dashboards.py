@@ -14,7 +14,7 @@ from browser.events import Index
 from browser.expressions import Event, SplError, parse_eval, parse_search
 from browser.spl import COMMANDS, TRANSFORMING, Results, run, split
 from browser.views import DEFINITIONS, NAMES, PANELS, SOURCES, defaults, evaluated, query
-from dnsqmon.settings import table
+from dnsqmon.config.settings import table
 from dnsqmon.sinks.syslog import SEVERITY_FROM
 from needs import ROOT
 

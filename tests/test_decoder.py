@@ -10,15 +10,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import craft
-from dnsqmon.counters import REASONS, Counters
+from dnsqmon.core.counters import REASONS, Counters
+from dnsqmon.core.record import FrameBatch
+from dnsqmon.core.record_types import ALL_TYPES
 from dnsqmon.decode.decoder import Decoder
-from dnsqmon.decode.record_types import ALL_TYPES
-from dnsqmon.record import FrameBatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dnsqmon.record import Query
+    from dnsqmon.core.record import Query
 
 A4, B4, A6, B6 = "192.0.2.5", "192.0.2.53", "2001:db8::5", "2001:db8::53"
 NAME = "www.example.com"
@@ -187,7 +187,7 @@ def decode(
 
 
 def outcome(link_type: int, frame: bytes, *, types: Iterable[int] = (1, 28)) -> str:
-    """Give the name a frame asks for, or its reason in brackets."""
+    """Return the name a frame asks for, or its reason in brackets."""
     queries, counters = decode(link_type, [frame], types=types)
     if queries:
         assert len(queries) == 1

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import craft
-from dnsqmon.errors import ConfigError, SinkError
-from dnsqmon.record import FrameBatch
+from dnsqmon.core.errors import ConfigError, SinkError
+from dnsqmon.core.record import FrameBatch
 from dnsqmon.score.first_seen import FirstSeen
 from traffic import query, sensor, take, verdict
 

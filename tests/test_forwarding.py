@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Callable
 import pytest
 
 from command import ENVIRONMENT, run, start, wait_for
-from dnsqmon.forwarding import network_sinks, read_secrets
-from dnsqmon.relay_format import plain_datagram
-from dnsqmon.settings import read_settings
+from dnsqmon.assembly.network import network_sinks, read_secrets
+from dnsqmon.config.settings import read_settings
+from dnsqmon.relay.wire import plain_datagram
 from dnsqmon.sinks.hec import Events
 from dnsqmon.sinks.syslog import Messages
 from forwarded import batch, names
@@ -33,7 +33,7 @@ DEMO = ROOT / "tests" / "data" / "demo.pcap"
 
 @pytest.fixture(name="lines")
 def _lines(tmp_path: Path) -> list[str]:
-    """Give the records of the demo capture, as -w csv writes them."""
+    """Return the records of the demo capture, as -w csv writes them."""
     assert run("-r", DEMO, "--utc", "-n", "s", "-w", "csv", "-f", "x.csv", cwd=tmp_path)[0] == 0
     return (tmp_path / "x.csv").read_text().splitlines()[1:]
 
@@ -205,7 +205,7 @@ def test_a_sensor_that_ends_while_its_receiver_is_dead(
 
 
 def counted(path: Path) -> dict[str, int]:
-    """Give the counts of the only sink, as of the last account in the file."""
+    """Return the counts of the only sink, as of the last account in the file."""
     if not path.exists():
         return {}
     lines = path.read_text().split("\n")[:-1]
@@ -260,7 +260,7 @@ import ssl, sys
 sys.path[:0] = sys.argv[1:3]
 from forwarded import batch
 from hec_server import TOKEN
-from dnsqmon.addresses import hec_url, syslog_address
+from dnsqmon.core.addresses import hec_url, syslog_address
 from dnsqmon.sinks.hec import hec
 from dnsqmon.sinks.spool import Spool
 from dnsqmon.sinks.stream import by_newline

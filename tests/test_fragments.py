@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dnsqmon.counters import Counters
+from dnsqmon.core.counters import Counters
 from dnsqmon.decode import fragments
 from dnsqmon.decode.fragments import Fragments
 from dnsqmon.decode.network import Datagram, Fragment

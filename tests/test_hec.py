@@ -15,8 +15,8 @@ import requests
 import trustme
 from splunk_hec_handler import SplunkHecHandler  # type: ignore[import-untyped]
 
-from dnsqmon.addresses import HecUrl, hec_url
-from dnsqmon.errors import SinkError
+from dnsqmon.core.addresses import HecUrl, hec_url
+from dnsqmon.core.errors import SinkError
 from dnsqmon.sinks import forward
 from dnsqmon.sinks.forward import Forward
 from dnsqmon.sinks.hec import Events, Hec, hec
@@ -81,12 +81,12 @@ def tuned(
 
 
 def indexed(collector: HecServer) -> list[str]:
-    """Give the names of the events that the collector indexed."""
+    """Return the names of the events that the collector indexed."""
     return names([event["event"] for event in collector.events])
 
 
 def expected(count: int) -> list[str]:
-    """Give the names that `batch` makes."""
+    """Return the names that `batch` makes."""
     return [f"q{number}.example.com" for number in range(count)]
 
 

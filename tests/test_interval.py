@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dnsqmon.errors import SinkError
-from dnsqmon.render import Clock, Rendered
+from dnsqmon.core.errors import SinkError
+from dnsqmon.render.batch import Clock, Rendered
 from dnsqmon.sinks import interval as module
 from dnsqmon.sinks.interval import Interval
 from seams import ListSink
@@ -18,7 +18,7 @@ from seed_rows import SEED_ROWS, batch_of, record
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dnsqmon.interfaces import RecordBatch
+    from dnsqmon.core.interfaces import RecordBatch
 
 
 class FakeTime:
@@ -34,7 +34,7 @@ class FakeTime:
 
 @pytest.fixture(name="clock")
 def _clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
-    """Give the clock that the module reads."""
+    """Return the clock that the module reads."""
     clock = FakeTime()
     monkeypatch.setattr(time, "monotonic", lambda: clock.now)
     return clock
@@ -42,7 +42,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
 
 @pytest.fixture(name="warnings")
 def _warnings(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """Give what the program logs."""
+    """Return what the program logs."""
     log = logging.getLogger("dnsqmon")
     propagate, log.propagate = log.propagate, True
     yield caplog
@@ -56,7 +56,7 @@ def write(interval: Interval, start: int, end: int) -> None:
 
 
 def counts(written: int, waiting: int, lost: int = 0) -> dict[str, int]:
-    """Give what `counts` should say."""
+    """Return what `counts` should say."""
     return {"written": written, "waiting": waiting, "lost_write_error": lost}
 
 

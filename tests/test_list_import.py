@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dnsqmon import list_import
-from dnsqmon.errors import ConfigError
+from dnsqmon.cli import list_import
+from dnsqmon.core.errors import ConfigError
 from dnsqmon.score.lists import DomainList
 
 if TYPE_CHECKING:

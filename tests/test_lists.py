@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from publicsuffixlist import PublicSuffixList
 
-from dnsqmon.decode.names import normalise
-from dnsqmon.errors import ConfigError
+from dnsqmon.core.errors import ConfigError
+from dnsqmon.core.names import normalise
 from dnsqmon.score.list_file import NAMED
 from dnsqmon.score.lists import DomainList, Lists, ServerList
 from needs import ROOT
@@ -413,7 +413,7 @@ def rows(name: str) -> list[dict[str, str]]:
 
 
 def header(name: str) -> str:
-    """Give the first line of a shipped lookup."""
+    """Return the first line of a shipped lookup."""
     return (LOOKUPS / name).read_text(encoding="ascii").split("\n", 1)[0]
 
 

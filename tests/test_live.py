@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable
 import pytest
 
 from craft import TCP, UDP, dns_query, ethernet, ipv4, ipv6, tcp, udp
-from dnsqmon.errors import ConfigError
+from dnsqmon.core.errors import ConfigError
 from dnsqmon.sources.live import LiveCapture
 from dnsqmon.sources.pcap_filter import compile_filter
 from namespaces import namespace, veth_pair
@@ -23,7 +23,7 @@ from needs import need, need_root
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dnsqmon.record import Frame
+    from dnsqmon.core.record import Frame
     from namespaces import Namespace
 
 QUERY = dns_query("www.example.com")

@@ -54,7 +54,7 @@ remote-control:
 
 @pytest.fixture(name="ends")
 def _ends() -> Iterator[tuple[Namespace, Namespace]]:
-    """Give a client's and a server's namespace, joined by a cable."""
+    """Return a client's and a server's namespace, joined by a cable."""
     need_root()
     need("ip")
     with veth_pair() as ends:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from craft import dns_query, dns_response
-from dnsqmon.counters import REASONS
+from dnsqmon.core.counters import REASONS
 from dnsqmon.decode.message import Question, first_question
 
 QUERY = dns_query("a.example", 28, txid=0xABCD)

@@ -20,8 +20,8 @@ import pytest
 
 import craft
 import staged
-from dnsqmon.settings import Settings, table
-from dnsqmon.splunk_input import parameter
+from dnsqmon.config.settings import Settings, table
+from dnsqmon.splunk.stanza import parameter
 from needs import ROOT, missing, need, need_root
 from receivers import free_ports, is_asleep, wait_until
 from splunk_search_time import App, read_conf
@@ -70,7 +70,7 @@ class Input:
         )
 
     def environment(self) -> dict[str, str]:
-        """Give what splunkd sets, in a locale that knows ASCII only."""
+        """Return what splunkd sets, in a locale that knows ASCII only."""
         return {"LC_ALL": "C", "PATH": "/usr/bin:/bin", "SPLUNK_HOME": str(self.folder)}
 
     @contextlib.contextmanager
@@ -121,7 +121,7 @@ def parameters(values: Mapping[str, str]) -> str:
 
 
 def pipe(end: IO[bytes] | None) -> IO[bytes]:
-    """Give a pipe of a process that was started with it."""
+    """Return a pipe of a process that was started with it."""
     assert end is not None
     return end
 
@@ -148,20 +148,20 @@ def json_of(text: str) -> dict[str, Any]:
 
 @pytest.fixture(name="app", scope="module")
 def _app(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the built and unpacked app."""
+    """Return the built and unpacked app."""
     return staged.app(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(name="modinput", params=staged.SPLUNK_PYTHONS)
 def _modinput(request: pytest.FixtureRequest, app: Path, tmp_path: Path) -> Input:
-    """Give the input under each of Splunk's Pythons."""
+    """Return the input under each of Splunk's Pythons."""
     (tmp_path / "var/log/splunk").mkdir(parents=True)
     return Input(app, staged.interpreter(request.param), tmp_path)
 
 
 @pytest.fixture(name="captures")
 def _captures(tmp_path: Path) -> Path:
-    """Give a folder with the demo capture in it, which nobody has written to lately."""
+    """Return a folder with the demo capture in it, which nobody has written to lately."""
     folder = tmp_path / "captures"
     folder.mkdir()
     add_capture(folder, "demo.pcap", DEMO.read_bytes())
@@ -523,7 +523,7 @@ def long_capture(folder: Path, count: int = 30_000) -> int:
 
 
 def names_of(events: Events) -> list[str]:
-    """Give the domains of the records."""
+    """Return the domains of the records."""
     return [event["data"].split(",")[8] for event in events.records]
 
 
@@ -579,7 +579,7 @@ def test_killed_inside_a_capture(modinput: Input, captures: Path) -> None:
 
 
 def _records_kept(path: Path) -> int:
-    """Give how far the one capture was read, of the file that remembers it."""
+    """Return how far the one capture was read, of the file that remembers it."""
     if not path.name.endswith("captures.db"):
         return 0
     with contextlib.closing(sqlite3.connect(path, timeout=5)) as database:

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from craft import TIME, wire_name
-from dnsqmon.decode.names import (
+from dnsqmon.core.names import (
     labels_from_text,
     labels_from_wire,
     normalise,
     octets,
     text_from_labels,
 )
-from dnsqmon.record import COLUMNS
-from dnsqmon.render import Clock, Rendered
+from dnsqmon.core.record import COLUMNS
+from dnsqmon.render.batch import Clock, Rendered
 from dnsqmon.score.first_seen import FirstSeen
 from dnsqmon.score.lists import Lists
 from dnsqmon.score.profile import load_profile

@@ -81,7 +81,7 @@ every_packet = pytest.mark.parametrize(
 
 
 def ethertype(packet: bytes, name: str = "") -> int:
-    """Give the EtherType a packet came with, whatever its version says."""
+    """Return the EtherType a packet came with, whatever its version says."""
     return 0x86DD if "IPv6" in name or packet[:1] >= b"\x60" else 0x0800
 
 

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING
 import pytest
 
 import craft
-from dnsqmon.counters import Counters
+from dnsqmon.account.account import account
+from dnsqmon.core.counters import Counters
+from dnsqmon.core.errors import ClosedOutputError, SinkError, SourceError
 from dnsqmon.decode.decoder import Decoder
-from dnsqmon.errors import ClosedOutputError, SinkError, SourceError
 from dnsqmon.pipeline import Pipeline
-from dnsqmon.render import Clock
+from dnsqmon.render.batch import Clock
 from dnsqmon.score.first_seen import FirstSeen
 from dnsqmon.score.lists import Lists
 from dnsqmon.score.profile import load_profile
 from dnsqmon.score.scorer import Scorer
-from dnsqmon.sensor import Sensor
-from dnsqmon.statistics import account
+from dnsqmon.sensor.sensor import Sensor
 from seams import ListSink, ListSource
 from traffic import noise, query, timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from dnsqmon.record import Frame, FrameBatch
+    from dnsqmon.core.record import Frame, FrameBatch
 
 NAMES = [f"n{number}.example.com" for number in range(12)]
 
@@ -61,7 +61,7 @@ def pipeline(source: ListSource, *sinks: ListSink, patient: bool = False) -> Pip
 
 
 def names(sink: ListSink) -> list[str]:
-    """Give the domains that a sink has."""
+    """Return the domains that a sink has."""
     return [record[7] for record in sink.records]
 
 
@@ -207,7 +207,7 @@ def test_source_that_fails() -> None:
     class BrokenSource(ListSource):
         def batches(self) -> Iterator[FrameBatch]:
             yield from super().batches()
-            raise SourceError("the interface is gone")  # noqa: TRY003, EM101 - as a source would
+            raise SourceError("the interface is gone")
 
     events: list[str] = []
     sink = ListSink("sink", events)

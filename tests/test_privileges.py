@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from dnsqmon.errors import ConfigError
-from dnsqmon.privileges import can_capture, drop, how_to_allow_capture
+from dnsqmon.core.errors import ConfigError
+from dnsqmon.sources.privileges import can_capture, drop, how_to_allow_capture
 from namespaces import veth_pair
 from needs import ROOT, need, need_root
 
@@ -22,7 +22,7 @@ UNIT = ROOT / "package" / "systemd" / "dnsqmon.service"
 #: Drops to a user, tries to get back what it had, and says how that went.
 DROP = """
 import ctypes, json, os, pathlib, socket, sys
-from dnsqmon import privileges
+from dnsqmon.sources import privileges
 
 if sys.argv[2:]:  # as nobody with CAP_NET_RAW alone: what systemd makes of an ambient capability
     libc = ctypes.CDLL(None)
@@ -62,7 +62,7 @@ print(json.dumps({
 #: Captures as nobody, through the loss of its interface; says each query's first label.
 CAPTURE = """
 import signal, sys
-from dnsqmon import privileges
+from dnsqmon.sources import privileges
 from dnsqmon.sources.live import LiveCapture
 
 source = LiveCapture(["eth0"], [53], block_ms=10, ring_megabytes=1)
@@ -135,7 +135,7 @@ def test_root_without_the_right_to_change_its_user_is_told_so() -> None:
     """A container's root that lacks CAP_SETUID learns which setting helps."""
     need_root()
     need("setpriv")
-    script = "from dnsqmon.privileges import drop; drop('nobody')"
+    script = "from dnsqmon.sources.privileges import drop; drop('nobody')"
     done = subprocess.run(
         ["setpriv", "--inh-caps=-all", "--bounding-set=-all,+net_raw", *_python(script)],
         env=ENVIRONMENT, check=False, capture_output=True, text=True,
@@ -160,7 +160,7 @@ def test_capture_without_the_right_gives_the_advice() -> None:
     need("setpriv")
     script = (
         "from dnsqmon.sources.live import LiveCapture\n"
-        "from dnsqmon.errors import ConfigError\n"
+        "from dnsqmon.core.errors import ConfigError\n"
         "try: LiveCapture(['lo'], [53])\n"
         "except ConfigError as error: print(error)"
     )
@@ -228,7 +228,8 @@ def test_a_library_that_the_user_may_not_read_is_refused(
     library.touch()
     script = (
         "import os, sys\n"
-        "from dnsqmon import errors, privileges\n"
+        "from dnsqmon.core import errors\n"
+        "from dnsqmon.sources import privileges\n"
         "privileges.drop('nobody')\n"
         "os.__file__ = sys.argv[1]\n"
         "try: privileges.check_library('nobody')\n"

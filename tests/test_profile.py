@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import dnsqmon.score.profile
-from dnsqmon.errors import ConfigError
+from dnsqmon.core.errors import ConfigError
 from dnsqmon.score.profile import load_profile
 from traffic import query, sensor, take
 

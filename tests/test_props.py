@@ -53,7 +53,7 @@ def _rfc5424(day: int, csv: str) -> str:
 
 
 def _hop(day: int) -> str:
-    """Give what a Splunk UDP input prepends: its own time and the address of the sender."""
+    """Return what a Splunk UDP input prepends: its own time and the address of the sender."""
     return f"Dec {day:2} 02:21:19 203.0.113.9 "
 
 
@@ -119,7 +119,7 @@ ROADS = {
 
 @pytest.fixture(name="app", scope="module")
 def _app(tmp_path_factory: pytest.TempPathFactory) -> App:
-    """Give the app's confs, with lists of three lines each."""
+    """Return the app's confs, with lists of three lines each."""
     root = tmp_path_factory.mktemp("app")
     shutil.copytree(ROOT / "default", root / "default")
     shutil.copytree(ROOT / "lookups", root / "lookups")
@@ -137,12 +137,12 @@ def write_list(root: Path, name: str, text: str) -> None:
 
 
 def record(day: int = 8, rest: str = REST) -> str:
-    """Give the 14 fields of a record of a day in December 2013."""
+    """Return the 14 fields of a record of a day in December 2013."""
     return f"12/{day:02}/2013,02:21:17,{rest}"
 
 
 def one(app: App, line: str) -> Event:
-    """Give the fields of the one event that a line makes."""
+    """Return the fields of the one event that a line makes."""
     (event,) = events_of(app, [line.encode()])
     return event
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dnsqmon.counters import REASONS
+from dnsqmon.core.counters import REASONS
 from needs import ROOT
 
 if TYPE_CHECKING:

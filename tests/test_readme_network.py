@@ -60,7 +60,7 @@ def _installed() -> Iterator[Path]:
 
 @pytest.fixture(name="ends")
 def _ends() -> Iterator[tuple[Namespace, Namespace]]:
-    """Give a sensor's namespace with eth0 and eth1, and the one at the other end of eth0."""
+    """Return a sensor's namespace with eth0 and eth1, and the one at the other end of eth0."""
     need_root()
     with veth_pair() as (sensor, client):
         sensor.ip("link add eth1 type veth peer name far1")

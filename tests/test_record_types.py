@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dnsqmon.decode.record_types import ALL_TYPES, parse_types, type_name
+from dnsqmon.core.record_types import ALL_TYPES, parse_types, type_name
 
 
 def test_every_number_comes_back() -> None:

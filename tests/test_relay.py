@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dnsqmon.errors import ConfigError
-from dnsqmon.relay_format import (
+from dnsqmon.core.errors import ConfigError
+from dnsqmon.relay import feed as relay
+from dnsqmon.relay.feed import MOST_SENDERS, RelayServer
+from dnsqmon.relay.guard import FRESH, MOST_SESSIONS, WINDOW, Guard
+from dnsqmon.relay.wire import (
     SIGNED_TAG,
     Reader,
     Refusal,
@@ -21,11 +24,8 @@ from dnsqmon.relay_format import (
     plain_datagram,
     read_key,
 )
-from dnsqmon.relay_guard import FRESH, MOST_SESSIONS, WINDOW, Guard
 from dnsqmon.sinks.relay import relay_client
 from dnsqmon.sinks.spool import Spool
-from dnsqmon.sources import relay
-from dnsqmon.sources.relay import MOST_SENDERS, RelayServer
 from forwarded import SECOND, batch, records
 from receivers import free_ports, wait_until
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from dnsqmon.record import Record
+    from dnsqmon.core.record import Record
 
 KEY = b"0123456789abcdef0123456789abcdef"
 LINE = (
@@ -43,7 +43,7 @@ LINE = (
 
 
 def field(number: int, value: str) -> bytes:
-    """Give the sample line with another value in one field."""
+    """Return the sample line with another value in one field."""
     fields = LINE.decode().split(",")
     fields[number] = value
     return ",".join(fields).encode("latin-1")
@@ -353,7 +353,7 @@ class Now:
 
 
 def refusal(guard: Guard, datagram: bytes) -> Refusal:
-    """Give the reason why the guard refuses a datagram."""
+    """Return the reason why the guard refuses a datagram."""
     with pytest.raises(RefusedError) as refused:
         guard.open(datagram, "192.0.2.1")
     return refused.value.reason
@@ -385,7 +385,7 @@ def test_every_changed_octet_is_a_forgery() -> None:
 def test_old_and_future_datagrams_are_not_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """A datagram sent before the server started, or five minutes off its clock, is refused."""
     sent = Now(1000.0)
-    monkeypatch.setattr("dnsqmon.relay_format.time.time", sent)
+    monkeypatch.setattr("dnsqmon.relay.wire.time.time", sent)
     early = Signer(KEY).datagram(LINE)
     now = Now(1001.0)
     guard = Guard(KEY, now)
@@ -428,7 +428,7 @@ def test_clients_are_counted_apart_and_their_number_is_bounded() -> None:
         return signer.datagram(LINE)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dnsqmon.relay_format.time.time", now)
+        patch.setattr("dnsqmon.relay.wire.time.time", now)
         for session in range(MOST_SESSIONS):
             guard.open(datagram(session, sequence[0]), "192.0.2.1")
         guard.open(datagram(0, sequence[1]), "192.0.2.1")

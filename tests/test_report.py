@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dnsqmon import report
-from dnsqmon.errors import ConfigError, SinkError
+from dnsqmon.cli import report
+from dnsqmon.cli.table import Table, aligned, printable
+from dnsqmon.core.errors import ConfigError, SinkError
 from dnsqmon.sinks.sqlite import SqliteFile
-from dnsqmon.table import Table, aligned, printable
 from needs import need
 from seed_rows import HEADER, SEED_ROWS, batch_of, lines_of
 from test_sqlite import run_killed
@@ -31,7 +31,7 @@ WATCHED = [49659, 3294, 64786, 62667, 62487, 58101, 59262, 50717, 52421, 59823]
 
 @pytest.fixture(name="database", scope="module")
 def _database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a database of the rows of the original's README, those of 2014 written first."""
+    """Return a database of the rows of the original's README, those of 2014 written first."""
     path = tmp_path_factory.mktemp("report") / "que ries%3f?.db"
     sink = SqliteFile(path)
     sink.write(batch_of(sorted(SEED_ROWS, key=lambda row: row[0].endswith("2013"))))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from craft import GRE, UDP, dns_query, ethernet, gre, ipv4, udp, vlan
-from dnsqmon.errors import ConfigError
+from dnsqmon.core.errors import ConfigError
 from dnsqmon.sources import scapy_sniffer
 from dnsqmon.sources.scapy_sniffer import ScapySniffer
 from namespaces import veth_pair
@@ -20,7 +20,7 @@ from needs import ROOT, need, need_root
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dnsqmon.record import Frame
+    from dnsqmon.core.record import Frame
     from namespaces import Namespace
 
 QUERY = dns_query("www.example.com")
@@ -125,7 +125,7 @@ def test_missing_interface_and_scapy_say_what_to_do() -> None:
         ScapySniffer(["eth77"])
     script = (
         "import sys; sys.modules['scapy'] = None\n"
-        "from dnsqmon.errors import ConfigError\n"
+        "from dnsqmon.core.errors import ConfigError\n"
         "from dnsqmon.sources.scapy_sniffer import ScapySniffer\n"
         "try: ScapySniffer(['lo'])\n"
         "except ConfigError as error: print(error)"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import craft
-from dnsqmon.record import FrameBatch
+from dnsqmon.core.record import FrameBatch
 from dnsqmon.score import scorer as module
 from dnsqmon.score.lists import Lists
 from dnsqmon.sources.capture_file import CaptureFile

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dnsqmon.errors import ConfigError, SinkError
+from dnsqmon.core.errors import ConfigError, SinkError
 from dnsqmon.sinks.line_file import LineFile
 from dnsqmon.sinks.screen import Screen
 from seed_rows import SEED_ROWS, batch_of

@@ -25,7 +25,7 @@ NOW = 1_772_452_800.0
 
 @pytest.fixture(name="index")
 def _index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
-    """Give an empty index below the app's confs, and the commands that only saved searches use."""
+    """Return an empty index below the app's confs, with the commands of saved searches."""
     for folder in ("default", "lookups"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     (tmp_path / "lookups/dnsqmon_serverlist.csv").write_text(
@@ -123,7 +123,7 @@ def statistics(
 
 
 def only(rows: list[dict[str, object]], *fields: str) -> list[tuple[object, ...]]:
-    """Give some fields of each row, which all carry a risk."""
+    """Return some fields of each row, which all carry a risk."""
     for row in rows:
         assert row["risk_object_type"] in ("system", "other")
         assert row["risk_object"]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import craft
-from dnsqmon.errors import SinkError
-from dnsqmon.record import FrameBatch
+from dnsqmon.core.errors import SinkError
+from dnsqmon.core.record import FrameBatch
 from dnsqmon.score.first_seen import FirstSeen
 from traffic import load_lists, noise, query, sensor, take, timed
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(name="messages")
 def _messages(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """Give what the program logs."""
+    """Return what the program logs."""
     log = logging.getLogger("dnsqmon")
     propagate, log.propagate = log.propagate, True
     caplog.set_level(logging.INFO, "dnsqmon")

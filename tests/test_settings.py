@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dnsqmon.errors import ConfigError
-from dnsqmon.setting_values import own_name
-from dnsqmon.settings import (
+from dnsqmon.config.settings import (
     Settings,
     check_sinks,
     check_sources,
     read_settings,
     table,
 )
+from dnsqmon.config.values import own_name
+from dnsqmon.core.errors import ConfigError
 from needs import ROOT
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def usage(flags: tuple[str, ...], metavar: str | None) -> str:
 
 
 def refusal(**values: object) -> str:
-    """Give the sentence with which values are refused."""
+    """Return the sentence with which values are refused."""
     with pytest.raises(ConfigError) as caught:
         read_settings(values)
     return str(caught.value)
@@ -210,7 +210,7 @@ def test_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _readme() -> str:
-    """Give the README's text."""
+    """Return the README's text."""
     path: Path = ROOT / "README.md"
     return path.read_text("utf-8")
 

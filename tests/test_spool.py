@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dnsqmon.errors import ConfigError
+from dnsqmon.core.errors import ConfigError
 from dnsqmon.sinks import spool as module
 from dnsqmon.sinks.spool import Spool
 from needs import ROOT
@@ -293,6 +293,6 @@ def test_chunks_respect_their_bounds() -> None:
 
 
 def free_bytes(folder: Path) -> int:
-    """Give the free bytes of the file system."""
+    """Return the free bytes of the file system."""
     status = os.statvfs(folder)
     return status.f_bavail * status.f_bsize

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dnsqmon.errors import ConfigError, SinkError
-from dnsqmon.record import COLUMNS
-from dnsqmon.render import Clock, Rendered
+from dnsqmon.core.errors import ConfigError, SinkError
+from dnsqmon.core.record import COLUMNS
+from dnsqmon.render.batch import Clock, Rendered
 from dnsqmon.sinks.sqlite import SqliteFile
 from needs import ROOT, need
 from seed_rows import HEADER, SEED_ROWS, batch_of
@@ -22,14 +22,14 @@ from small_disk import plain_user, small_disk
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dnsqmon.record import Record
+    from dnsqmon.core.record import Record
 
 FIRST, SECOND = SEED_ROWS[:3], SEED_ROWS[3:7]
 NUMBERS = (4, 6, 11, 12)
 
 
 def values(rows: list[list[str]]) -> list[tuple[object, ...]]:
-    """Give rows as the database holds them: ports, levels and score are integers."""
+    """Return rows as the database holds them: ports, levels and score are integers."""
     return [
         tuple(int(text) if index in NUMBERS else text for index, text in enumerate(row))
         for row in rows

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from craft import dns_query, dns_response, framed
-from dnsqmon.counters import REASONS, Counters
+from dnsqmon.core.counters import REASONS, Counters
 from dnsqmon.decode import streams
 from dnsqmon.decode.streams import FIN, RST, SYN, Flow, Streams
 

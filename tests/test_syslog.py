@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Callable
 import pytest
 import trustme
 
-from dnsqmon.addresses import Address, syslog_address
-from dnsqmon.destination import Batch, Unavailable, tls_context
-from dnsqmon.errors import ConfigError, SinkError
-from dnsqmon.render import Clock, Rendered
+from dnsqmon.core.addresses import Address, syslog_address
+from dnsqmon.core.errors import ConfigError, SinkError
+from dnsqmon.render.batch import Clock, Rendered
+from dnsqmon.sinks.destination import Batch, Unavailable, tls_context
 from dnsqmon.sinks.spool import Spool
 from dnsqmon.sinks.stream import Stream, _refuse_if_closed, by_newline, by_octet_count
 from dnsqmon.sinks.syslog import Messages, framing, syslog

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dnsqmon.errors import ConfigError
-from dnsqmon.yaml_file import YamlFile
+from dnsqmon.core.errors import ConfigError
+from dnsqmon.core.yaml_file import YamlFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ START = f"invalid start byte{FIX}"
 
 
 def refusal(path: Path, what: str) -> str:
-    """Give the text with which a file is refused, without the folder."""
+    """Return the text with which a file is refused, without the folder."""
     with pytest.raises(ConfigError) as caught:
         YamlFile(str(path), what)
     return str(caught.value).replace(f"{path.parent}/", "")

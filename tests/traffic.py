@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import craft
-from dnsqmon.counters import Counters
+from dnsqmon.core.counters import Counters
+from dnsqmon.core.record import FrameBatch
 from dnsqmon.decode.decoder import Decoder
-from dnsqmon.record import FrameBatch
 from dnsqmon.score.first_seen import FirstSeen
 from dnsqmon.score.lists import Lists
 from dnsqmon.score.profile import load_profile
 from dnsqmon.score.scorer import Scorer
-from dnsqmon.sensor import Sensor
+from dnsqmon.sensor.sensor import Sensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from dnsqmon.record import Frame, Record
+    from dnsqmon.core.record import Frame, Record
 
 CLIENT, SERVER = "10.18.24.123", "10.18.22.12"
 
@@ -40,7 +40,7 @@ def noise() -> bytes:
 
 
 def timed(frames: Iterable[bytes], start: int = craft.TIME) -> list[Frame]:
-    """Give each frame a time, one second after the one before."""
+    """Return each frame a time, one second after the one before."""
     return [(start + number * 10**9, frame) for number, frame in enumerate(frames)]
 
 
@@ -66,7 +66,7 @@ def sensor(
 
 
 def take(stages: Sensor, *frames: bytes) -> list[Record]:
-    """Give the records of frames one second apart."""
+    """Return the records of frames one second apart."""
     return stages.take(FrameBatch(craft.ETHERNET, timed(frames)))
 
 
@@ -88,5 +88,5 @@ def load_lists(
 
 
 def verdict(record: Record) -> tuple[int, str]:
-    """Give a record's score and flags."""
+    """Return a record's score and flags."""
     return record[11], record[12]

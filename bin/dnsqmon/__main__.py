@@ -2,6 +2,6 @@
 
 import sys
 
-from dnsqmon.cli import main
+from dnsqmon.cli.main import main
 
 sys.exit(main())

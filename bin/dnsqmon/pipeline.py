@@ -6,29 +6,29 @@ import logging
 import time
 from typing import TYPE_CHECKING, Callable, Protocol
 
-from dnsqmon.errors import ClosedOutputError, SinkError, SourceError
-from dnsqmon.render import Rendered
+from dnsqmon.core.errors import ClosedOutputError, SinkError, SourceError
+from dnsqmon.render.batch import Rendered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dnsqmon.counters import Counters
-    from dnsqmon.errors import DnsqmonError
-    from dnsqmon.interfaces import Sink, Source
-    from dnsqmon.record import FrameBatch, Record
-    from dnsqmon.render import Clock
+    from dnsqmon.core.counters import Counters
+    from dnsqmon.core.errors import DnsqmonError
+    from dnsqmon.core.interfaces import Sink, Source
+    from dnsqmon.core.record import FrameBatch, Record
+    from dnsqmon.render.batch import Clock
 
 #: Seconds between two reports of a sink that keeps failing.
 _COMPLAINT_SECONDS = 15
 
-log = logging.getLogger("dnsqmon")
+log = logging.getLogger(__name__)
 
 
 class Inlet(Protocol):
     """The stages between source and sinks."""
 
     def take(self, batch: FrameBatch) -> list[Record]:
-        """Give the records of a batch."""
+        """Return the records of a batch."""
 
     def keep_up(self) -> None:
         """Do what is due between two batches."""
@@ -37,7 +37,7 @@ class Inlet(Protocol):
         """Load the lists again with the next batch; called from a signal handler."""
 
     def counts(self) -> Mapping[str, int]:
-        """Give what is worth counting besides packets and records."""
+        """Return what is worth counting besides packets and records."""
 
     def finish(self) -> None:
         """Come to an end after the last batch."""

@@ -22,8 +22,8 @@ import trustme
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "bin"), str(ROOT / "tests")]
 
-from dnsqmon.addresses import hec_url, syslog_address  # noqa: E402
-from dnsqmon.destination import tls_context  # noqa: E402
+from dnsqmon.core.addresses import hec_url, syslog_address  # noqa: E402
+from dnsqmon.sinks.destination import tls_context  # noqa: E402
 from dnsqmon.sinks.hec import hec  # noqa: E402
 from dnsqmon.sinks.relay import relay_client  # noqa: E402
 from dnsqmon.sinks.spool import Spool  # noqa: E402
@@ -158,7 +158,7 @@ class Tail:
         self._names: Counter[str] = Counter()
 
     def names(self) -> Counter[str]:
-        """Give what is in the file by now."""
+        """Return what is in the file by now."""
         if self._path.exists():
             with self._path.open("rb") as file:
                 file.seek(self._offset)

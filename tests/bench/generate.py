@@ -225,7 +225,7 @@ def write(path: Path, count: int, seed: int) -> dict[str, int]:
 
 
 def sorted_counts(mix: Mix) -> dict[str, int]:
-    """Give the counts in the order of their names."""
+    """Return the counts in the order of their names."""
     return dict(sorted(mix.counts.items()))
 
 

@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def _commands(scratch: Path) -> dict[str, list[str]]:
-    """Give each program's way to capture DNS on eth0; all end by SIGINT."""
+    """Return each program's way to capture DNS on eth0; all end by SIGINT."""
     lists = [
         f"--{name}list={ROOT}/lookups/dnsqmon_{name}list.csv"
         for name in ("watch", "common", "server")
@@ -135,7 +135,7 @@ def _measure(near: Namespace, far: Namespace, command: list[str], replay: list[s
 
 
 def _counts(command: list[str], errors: str) -> tuple[int, int]:
-    """Give what a program says it saw and what it says was dropped."""
+    """Return what a program says it saw and what it says was dropped."""
     if command[0] == "tcpdump":
         captured = re.findall(r"(\d+) packets? captured", errors)
         dropped = re.findall(r"(\d+) packets? dropped by kernel", errors)

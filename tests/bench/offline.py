@@ -73,7 +73,7 @@ def _write_flood(path: Path) -> None:
 
 
 def _commands(capture: Path, scratch: Path) -> dict[str, list[str]]:
-    """Give each program's way to read the capture and write a line a packet or query."""
+    """Return each program's way to read the capture and write a line a packet or query."""
     lists = [
         f"--{name}list={ROOT}/lookups/dnsqmon_{name}list.csv"
         for name in ("watch", "common", "server")

@@ -20,7 +20,7 @@ class Aggregate(NamedTuple):
     name: str
 
     def over(self, events: Sequence[Event]) -> Any:  # noqa: ANN401 - any SPL value
-        """Give the result over the events, None where Splunk leaves the cell empty."""
+        """Return the result over the events, None where Splunk leaves the cell empty."""
         if self.function in ("earliest", "latest"):
             timed = [e for e in events if self.value(e) is not None]
             pick = min if self.function == "earliest" else max
@@ -80,8 +80,7 @@ def parse_aggregates(text: str, now: float, present: Sequence[str]) -> list[Aggr
     while at < len(text.rstrip()):
         head = _CALL.match(text, at)
         if head is None or not _known(head.group(1)):
-            reason = f"stats: {text[at:]!r} is outside the subset"
-            raise SplError(reason)
+            raise SplError(f"stats: {text[at:]!r} is outside the subset")
         function, at = head.group(1), head.end()
         argument = ""
         if text[at : at + 1] == "(":
@@ -95,8 +94,7 @@ def parse_aggregates(text: str, now: float, present: Sequence[str]) -> list[Aggr
         else:
             found.append(Aggregate(function, _reader(function, argument, now), name))
     if not text.strip():
-        reason = "stats: no function"
-        raise SplError(reason)
+        raise SplError("stats: no function")
     return found
 
 
@@ -115,21 +113,19 @@ def _wild(function: str, pattern: str, name: str, present: Sequence[str]) -> lis
 
 
 def _argument(text: str, at: int) -> tuple[str, int]:
-    """Give what stands between the parenthesis at `at` and its partner, and where that ends."""
+    """Return what stands between the parenthesis at `at` and its partner, and where that ends."""
     depth = 0
     for index in range(at, len(text)):
         depth += {"(": 1, ")": -1}.get(text[index], 0)
         if depth == 0:
             return text[at + 1 : index].strip(), index + 1
-    reason = f"stats: unbalanced parenthesis in {text!r}"
-    raise SplError(reason)
+    raise SplError(f"stats: unbalanced parenthesis in {text!r}")
 
 
 def _reader(function: str, argument: str, now: float) -> Predicate:
     if not argument:
         if function != "count":
-            reason = f"stats: {function}() needs a field"
-            raise SplError(reason)
+            raise SplError(f"stats: {function}() needs a field")
         return lambda _: 1
     inner = re.fullmatch(r"eval\((.*)\)", argument, re.DOTALL)
     if inner is None:

@@ -14,7 +14,7 @@ _PARTS = ("package.json", "package-lock.json", "page.jsx", "index.html")
 
 
 def build(source: Path, cache: Path) -> Path:
-    """Give a folder below `cache` with `page/` and `node_modules/playwright-core`.
+    """Return a folder below `cache` with `page/` and `node_modules/playwright-core`.
 
     What is there for the same parts is taken as it is. Of the half gigabyte of packages only the
     page built from them and the browser's driver stay.
@@ -48,5 +48,4 @@ def build(source: Path, cache: Path) -> Path:
 def _run(folder: Path, *command: str) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        message = f"{command[0]} failed: {done.stderr[-2000:]}"
-        raise RuntimeError(message)
+        raise RuntimeError(f"{command[0]} failed: {done.stderr[-2000:]}")

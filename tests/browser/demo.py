@@ -53,12 +53,12 @@ def index_of(folder: Path) -> Index:
 
 
 def records(folder: Path) -> list[str]:
-    """Give the events that the modular input makes of the demo capture, all record types."""
+    """Return the events that the modular input makes of the demo capture, all record types."""
     return _sent(CAPTURE, folder / "day")["dnsqmon"]
 
 
 def statistics(folder: Path) -> list[str]:
-    """Give the input's statistics of each hour of the demo capture, as of a run that lasted.
+    """Return the input's statistics of each hour of the demo capture, as of a run that lasted.
 
     The counts and the lists are the input's own; `time`, `uptime` and `interval`, which tell how
     fast a file was read, are those of the hour.

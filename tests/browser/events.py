@@ -37,7 +37,7 @@ class Index:
         self.events.sort(key=lambda event: -float(event["_time"]))
 
     def within(self, window: Window) -> list[Event]:
-        """Give the events of a time range."""
+        """Return the events of a time range."""
         return [e for e in self.events if window.earliest <= float(e["_time"]) < window.latest]
 
     def _lookup(self, name: str, wanted: Mapping[str, str | None]) -> Mapping[str, str]:

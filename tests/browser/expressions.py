@@ -31,7 +31,7 @@ def number(value: object) -> float | None:
 
 
 def tidy(value: float) -> float | int:
-    """Give a whole number back as int, so that 3.0 is shown as 3."""
+    """Return a whole number back as int, so that 3.0 is shown as 3."""
     return int(value) if value == int(value) else value
 
 
@@ -52,8 +52,7 @@ def parse_search(text: str) -> Predicate:
     tokens = _tokens(_SEARCH, text)
     predicate = _any_of(tokens) if tokens else (lambda _: True)
     if tokens:
-        reason = f"search: {' '.join(tokens)!r} was not understood"
-        raise SplError(reason)
+        raise SplError(f"search: {' '.join(tokens)!r} was not understood")
     return predicate
 
 
@@ -72,8 +71,7 @@ def _all_of(tokens: list[str]) -> Predicate:
             tokens.pop(0)
         terms.append(_term(tokens))
     if not terms:
-        reason = "search: a term is missing"
-        raise SplError(reason)
+        raise SplError("search: a term is missing")
     return lambda event: all(term(event) for term in terms)
 
 
@@ -85,8 +83,7 @@ def _term(tokens: list[str]) -> Predicate:
     if token == "(":
         inner = _any_of(tokens)
         if not tokens or tokens.pop(0) != ")":
-            reason = "search: unbalanced parenthesis"
-            raise SplError(reason)
+            raise SplError("search: unbalanced parenthesis")
         return inner
     if tokens and tokens[0] in ("=", "!=", "<", ">", "<=", ">="):
         operator, value = tokens.pop(0), unquote(tokens.pop(0))
@@ -99,8 +96,7 @@ def _term(tokens: list[str]) -> Predicate:
         return lambda event: any(_compare_field(event.get(token), "=", value) for value in values)
     if token == "*":
         return lambda _: True
-    reason = f"search: free text {token!r} (name a field)"
-    raise SplError(reason)
+    raise SplError(f"search: free text {token!r} (name a field)")
 
 
 def _compare_field(found: object, operator: str, value: str) -> bool:
@@ -143,8 +139,7 @@ def parse_eval(text: str, now: float) -> Predicate:
     tokens = _tokens(_EVAL, text)
     compiled = _binary(tokens, 0, now)
     if tokens:
-        reason = f"eval: {' '.join(tokens)!r} was not understood in {text!r}"
-        raise SplError(reason)
+        raise SplError(f"eval: {' '.join(tokens)!r} was not understood in {text!r}")
     return compiled
 
 
@@ -196,8 +191,7 @@ _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
 
 def _atom(tokens: list[str], now: float) -> Predicate:
     if not tokens:
-        reason = "eval: an operand is missing"
-        raise SplError(reason)
+        raise SplError("eval: an operand is missing")
     token = tokens.pop(0)
     if token.upper() == "NOT":
         inner = _binary(tokens, 2, now)
@@ -236,19 +230,17 @@ def _call(name: str, tokens: list[str], now: float) -> Predicate:
         test, yes, no = arguments
         return lambda event: yes(event) if test(event) else no(event)
     if name not in FUNCTIONS:
-        reason = f"eval: the function {name}() is outside the subset"
-        raise SplError(reason)
+        raise SplError(f"eval: the function {name}() is outside the subset")
     return lambda event: FUNCTIONS[name](*(argument(event) for argument in arguments))
 
 
 def _close(tokens: list[str]) -> None:
     if not tokens or tokens.pop(0) != ")":
-        reason = "eval: unbalanced parenthesis"
-        raise SplError(reason)
+        raise SplError("eval: unbalanced parenthesis")
 
 
 def text_of(value: Any) -> str:  # noqa: ANN401 - any SPL value
-    """Give a value as Splunk prints it."""
+    """Return a value as Splunk prints it."""
     if isinstance(value, bool):
         return "True" if value else "False"
     if isinstance(value, float):
@@ -277,7 +269,7 @@ def _strftime(value: object, form: str) -> str | None:
 
 
 def _duration(value: object) -> str | None:
-    """Give tostring(x, "duration"): HH:MM:SS, with days and a plus sign before it."""
+    """Return tostring(x, "duration"): HH:MM:SS, with days and a plus sign before it."""
     parsed = number(value)
     if parsed is None:
         return None
@@ -290,8 +282,7 @@ def _tostring(value: object, form: str = "") -> str | None:
     if form == "duration":
         return _duration(value)
     if form:
-        reason = f"eval: tostring(x, {form!r}) is outside the subset"
-        raise SplError(reason)
+        raise SplError(f"eval: tostring(x, {form!r}) is outside the subset")
     return None if value is None else text_of(value)
 
 
@@ -324,8 +315,7 @@ def _tokens(pattern: re.Pattern[str], text: str) -> list[str]:
     while at < len(text):
         match = pattern.match(text, at)
         if match is None:
-            reason = f"cannot read {text[at:]!r}"
-            raise SplError(reason)
+            raise SplError(f"cannot read {text[at:]!r}")
         found.append(match.group(1))
         at = match.end()
     return found

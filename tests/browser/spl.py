@@ -52,8 +52,7 @@ def run(spl: str, results: Results, window: Window, known: Knowledge) -> Results
         if not name:
             continue
         if name not in COMMANDS:
-            reason = f"the command {name!r} is outside the subset"
-            raise SplError(reason)
+            raise SplError(f"the command {name!r} is outside the subset")
         results = COMMANDS[name](results, arguments.strip(), window, known)
     return results
 
@@ -65,11 +64,9 @@ def expand(spl: str, macros: Mapping[str, str]) -> str:
             return spl
         for name in re.findall(r"`([^`]*)`", spl):
             if name not in macros:
-                reason = f"there is no macro {name!r}"
-                raise SplError(reason)
+                raise SplError(f"there is no macro {name!r}")
         spl = re.sub(r"`([^`]*)`", lambda found: macros[found.group(1)], spl)
-    reason = f"macros without end in {spl!r}"
-    raise SplError(reason)
+    raise SplError(f"macros without end in {spl!r}")
 
 
 def split(text: str, separator: str) -> list[str]:
@@ -81,16 +78,14 @@ def split(text: str, separator: str) -> list[str]:
         elif quoted:
             continue
         elif char in "[]":
-            reason = "subsearches are outside the subset"
-            raise SplError(reason)
+            raise SplError("subsearches are outside the subset")
         elif char in "()":
             depth += 1 if char == "(" else -1
         elif char == separator and depth == 0:
             parts.append(text[start:at])
             start = at + 1
     if quoted or depth:
-        reason = f"unbalanced quotes or parentheses in {text!r}"
-        raise SplError(reason)
+        raise SplError(f"unbalanced quotes or parentheses in {text!r}")
     return [*parts, text[start:]]
 
 
@@ -141,8 +136,7 @@ def _eval(results: Results, arguments: str, window: Window, _known: Knowledge) -
         name, equals, text = assignment.partition("=")
         name = name.strip().strip("\"'")
         if not equals or not name:
-            reason = f"eval: {assignment!r} assigns nothing"
-            raise SplError(reason)
+            raise SplError(f"eval: {assignment!r} assigns nothing")
         value = parse_eval(text, window.now)
         for row in rows:
             row[name] = value(row)
@@ -168,8 +162,7 @@ def _streamstats(results: Results, arguments: str, window: Window, _known: Knowl
     """Do `streamstats current=f global=f window=1 last(x) AS y by z`: the row before, by group."""
     options, rest = _options(arguments, "current", "global", "window")
     if options != {"current": "f", "global": "f", "window": "1"}:
-        reason = f"streamstats: {options} is outside the subset"
-        raise SplError(reason)
+        raise SplError(f"streamstats: {options} is outside the subset")
     text, by = _by(rest)
     aggregates = parse_aggregates(text, window.now, _present(results.rows))
     before: dict[tuple[str, ...], list[Event]] = {}
@@ -186,12 +179,11 @@ _SPANS = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 86400)
 
 
 def _span(text: str | None, window: Window) -> int:
-    """Give the width of a time bin in seconds: the one named, or the finest of at most 100."""
+    """Return the width of a time bin in seconds: the one named, or the finest of at most 100."""
     if text is not None:
         found = re.fullmatch(r"(\d+)([smhd])", text)
         if found is None:
-            reason = f"span={text} is outside the subset"
-            raise SplError(reason)
+            raise SplError(f"span={text} is outside the subset")
         return int(found.group(1)) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found.group(2)]
     width = window.latest - window.earliest
     return next((span for span in _SPANS if width / span <= 100), _SPANS[-1])
@@ -215,8 +207,7 @@ def _addtotals(results: Results, arguments: str, _window: Window, _known: Knowle
 def _bin(results: Results, arguments: str, window: Window, _known: Knowledge) -> Results:
     options, rest = _options(arguments, "span")
     if rest.strip() != "_time":
-        reason = f"bin: only _time, not {rest!r}"
-        raise SplError(reason)
+        raise SplError(f"bin: only _time, not {rest!r}")
     span = _span(options.get("span"), window)
     rows = [{**row, "_time": float(row["_time"]) // span * span} for row in results.rows]
     return Results(results.fields, rows)
@@ -249,8 +240,7 @@ def _pivot(results: Results, over: str, arguments: str, window: Window, limit: i
     rows = results.rows
     if by:
         if len(aggregates) != 1 or len(by) != 1:
-            reason = f"{arguments!r}: one function and one field"
-            raise SplError(reason)
+            raise SplError(f"{arguments!r}: one function and one field")
         series = grouped(rows, by)
         totals = {key[0]: number(aggregates[0].over(events)) or 0 for key, events in series.items()}
         largest = sorted(totals, key=lambda name: -totals[name])
@@ -328,8 +318,7 @@ def _transpose(results: Results, arguments: str, _window: Window, _known: Knowle
     """Turn columns into rows: the column's name, then "row 1", "row 2" and so on."""
     options, rest = _options(arguments, "column_name")
     if rest:
-        reason = f"transpose: {rest!r} is outside the subset"
-        raise SplError(reason)
+        raise SplError(f"transpose: {rest!r} is outside the subset")
     head = options.get("column_name", "column")
     rows = [
         {head: name, **{f"row {n}": row.get(name) for n, row in enumerate(results.rows[:5], 1)}}
@@ -352,8 +341,7 @@ _LOOKUP = re.compile(r"(\S+)\s+(.*?)\s+(OUTPUT|OUTPUTNEW)\s+(.*)", re.DOTALL)
 def _lookup(results: Results, arguments: str, _window: Window, known: Knowledge) -> Results:
     found = _LOOKUP.fullmatch(arguments)
     if found is None:
-        reason = f"lookup: {arguments!r} is outside the subset"
-        raise SplError(reason)
+        raise SplError(f"lookup: {arguments!r} is outside the subset")
     inputs, outputs = _pairs(found.group(2)), _pairs(found.group(4))
     rows = []
     for row in results.rows:
@@ -399,19 +387,18 @@ TRANSFORMING = frozenset({"stats", "table", "timechart", "transpose"})
 
 
 def relative_time(text: str, now: float) -> float:
-    """Give the seconds since the epoch of `now`, `-24h@h`, `@d`, `0` or a plain number, in UTC."""
+    """Return the epoch seconds of `now`, `-24h@h`, `@d`, `0` or a plain number, in UTC."""
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
     found = re.fullmatch(r"(?:now|(-\d+)([smhdw]))?(?:@([smhd]))?", text)
     if found is None:
-        reason = f"the time {text!r} is outside the subset"
-        raise SplError(reason)
+        raise SplError(f"the time {text!r} is outside the subset")
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
     moment = now + (int(found.group(1)) * units[found.group(2)] if found.group(1) else 0)
     return moment // units[found.group(3)] * units[found.group(3)] if found.group(3) else moment
 
 
 def iso(seconds: float) -> str:
-    """Give a time as Splunk's REST does."""
+    """Return a time as Splunk's REST does."""
     moment = dt.datetime.fromtimestamp(seconds, dt.timezone.utc)
     return moment.isoformat(timespec="milliseconds")

@@ -79,7 +79,7 @@ class Splunkd(ThreadingHTTPServer):
         return sid
 
     def results(self, sid: str, chain: str) -> Results:
-        """Give the rows of a job, run through the commands of a chain search."""
+        """Return the rows of a job, run through the commands of a chain search."""
         job = self.jobs[sid]
         if not chain:
             return job.results
@@ -190,7 +190,7 @@ def _preset(order: int, name: str, label: str, earliest: str) -> dict[str, Any]:
 
 
 def _columns(results: Results, offset: int, count: int) -> dict[str, Any]:
-    """Give rows as output_mode=json_cols does: every value as text, times in ISO 8601.
+    """Return rows as output_mode=json_cols does: every value as text, times in ISO 8601.
 
     Without rows there are no fields either.
     """

@@ -28,13 +28,13 @@ SOURCES = [(view, source) for view in NAMES for source in DEFINITIONS[view]["dat
 
 
 def defaults(view: str) -> dict[str, str]:
-    """Give the value that each token has when a dashboard is opened."""
+    """Return the value that each token has when a dashboard is opened."""
     options = [one["options"] for one in DEFINITIONS[view]["inputs"].values()]
     return {one["token"]: one["defaultValue"] for one in options}
 
 
 def query(view: str, source: str, tokens: dict[str, str]) -> str:
-    """Give a data source's SPL with the values of tokens in it; |s puts a value in quotes."""
+    """Return a data source's SPL with the values of tokens in it; |s puts a value in quotes."""
 
     def value(found: re.Match[str]) -> str:
         text = tokens[found.group(1)]

@@ -7,18 +7,18 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
+from dnsqmon.core.names import LABEL_WEIGHT, MAX_NAME, QUICK_TEXT, text_from_labels
+from dnsqmon.core.record_types import ALL_TYPES, type_name
 from dnsqmon.decode import link, network, tunnels
 from dnsqmon.decode.fragments import Fragments
 from dnsqmon.decode.message import Question, first_question
-from dnsqmon.decode.names import LABEL_WEIGHT, MAX_NAME, QUICK_TEXT, text_from_labels
-from dnsqmon.decode.record_types import ALL_TYPES, type_name
 from dnsqmon.decode.streams import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dnsqmon.counters import Counters
-    from dnsqmon.record import FrameBatch, Query
+    from dnsqmon.core.counters import Counters
+    from dnsqmon.core.record import FrameBatch, Query
 
 #: How many addresses are remembered with their text: about 15 MB when full.
 MAX_ADDRESSES = 65536
@@ -71,7 +71,7 @@ class Decoder:
         self._addresses: dict[bytes, str] = {}
 
     def decode(self, batch: FrameBatch) -> list[Query]:
-        """Give the queries of a batch, in the order in which they were complete."""
+        """Return the queries of a batch, in the order in which they were complete."""
         counters = self._counters
         counters.packets += len(batch.frames)
         layout = _LAYOUTS.get(batch.link_type)
@@ -277,7 +277,7 @@ class Decoder:
         return None
 
     def _address(self, octets: bytes) -> str:
-        """Give an address's text as inet_ntop writes it."""
+        """Return an address's text as inet_ntop writes it."""
         text = self._addresses.get(octets)
         if text is None:
             if len(self._addresses) >= MAX_ADDRESSES:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dnsqmon.counters import Counters
+    from dnsqmon.core.counters import Counters
     from dnsqmon.decode.network import Datagram
 
 MAX_DATAGRAMS = 4096
@@ -51,8 +51,7 @@ class Fragments:
         """
         fragment = datagram.fragment
         if fragment is None:
-            message = "not a fragment"
-            raise ValueError(message)
+            raise ValueError("not a fragment")
         self._drop_old(time_ns)
         key = (datagram.src, datagram.dst, datagram.protocol, fragment.identification)
         partial = self._partials.get(key)

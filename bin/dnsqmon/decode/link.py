@@ -21,7 +21,7 @@ Packet = tuple[int, bytes]
 
 
 def strip_link(link_type: int, frame: bytes) -> Packet | None:
-    """Give the frame's EtherType and its packet; None for a link type that is not decoded.
+    """Return the frame's EtherType and its packet; None for a link type that is not decoded.
 
     A frame too short for its header gives an empty packet.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dnsqmon.decode.names import MAX_NAME
+from dnsqmon.core.names import MAX_NAME
 
 HEADER = 12
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dnsqmon.counters import Counters
+    from dnsqmon.core.counters import Counters
 
 MAX_FLOWS = 8192
 MAX_OCTETS = 16 << 20

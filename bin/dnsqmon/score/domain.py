@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Callable
 
-from dnsqmon.errors import ConfigError
+from dnsqmon.core.errors import ConfigError
 
 #: How many names are remembered with their registrable domain: about 15 MB when full.
 MAX_CACHED = 65536
 
 
 def last_two_labels(domain: str) -> str:
-    """Give the last two labels, as the original did; a single label, and the root, as it is."""
+    """Return the last two labels, as the original did; a single label, and the root, as it is."""
     return domain[domain.rfind(".", 0, domain.rfind(".")) + 1 :] or domain
 
 
@@ -25,10 +25,9 @@ def registrable_domain() -> Callable[[str], str]:
     try:
         from publicsuffixlist import PublicSuffixList  # noqa: PLC0415 - only this profile needs it
     except ImportError as error:
-        text = (
+        raise ConfigError(
             "this profile takes the SLD from the Public Suffix List: pip install publicsuffixlist"
-        )
-        raise ConfigError(text) from error
+        ) from error
     private_suffix = PublicSuffixList(only_icann=True).privatesuffix
     cache: dict[str, str] = {}
 

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
-from dnsqmon.errors import ConfigError, SinkError
+from dnsqmon.core.errors import ConfigError, SinkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -80,8 +80,9 @@ class FirstSeen:
             if self._state:
                 self._state.close()
                 self._state = None
-            text = f"--state {path}: {error}; name a state file of dnsqmon's or a new one"
-            raise ConfigError(text) from error
+            raise ConfigError(
+                f"--state {path}: {error}; name a state file of dnsqmon's or a new one"
+            ) from error
         self._path = path
 
     def _load(self, rows: Iterable[tuple[str, int, int, int]]) -> None:
@@ -111,8 +112,9 @@ class FirstSeen:
                 )
                 self._state.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)", rows)
         except sqlite3.Error as error:
-            text = f"--state {self._path}: {error}; the domains seen are kept in memory"
-            raise SinkError(text) from error
+            raise SinkError(
+                f"--state {self._path}: {error}; the domains seen are kept in memory"
+            ) from error
         self._forgotten.clear()
         for site in self.sites.values():
             site.saved_count = site.count

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from dnsqmon.decode.names import MAX_NAME, normalise
+from dnsqmon.core.names import MAX_NAME, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,13 +54,13 @@ class Skipped:
             self.lines.append(f"{self.path}:{number}: {reason}")
 
     def messages(self) -> list[str]:
-        """Give `path:line: reason` for the first few lines, and a last line for the others."""
+        """Return `path:line: reason` for the first few lines, and a last line for the others."""
         more = self.count - len(self.lines)
         return [*self.lines, f"{self.path}: {more} more skipped"] if more else list(self.lines)
 
 
 def numbered(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Give number, from 1, and stripped text of each line but blank ones and those after a `#`."""
+    """Yield number, from 1, and stripped text of each line but blank ones and those after a `#`."""
     for number, line in enumerate(map(str.strip, lines), 1):
         if line and line[0] != "#":
             yield number, line
@@ -69,7 +69,7 @@ def numbered(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 def cells(
     entries: Iterator[tuple[int, str]], column: str, skipped: Skipped
 ) -> Iterator[tuple[int, str]]:
-    """Give line number and text of each entry of `numbered` lines.
+    """Yield line number and text of each entry of `numbered` lines.
 
     Where the first line is a CSV header that names `column`, that is the column's field of each
     other line; else whole lines, up to a comment that follows white space.
@@ -88,7 +88,7 @@ def cells(
 def column_of(
     entries: Iterable[tuple[int, str]], position: int, skipped: Skipped
 ) -> Iterator[tuple[int, str]]:
-    """Give line number and one field of each CSV record, fields counted from 0.
+    """Yield line number and one field of each CSV record, fields counted from 0.
 
     A record is one line: a stray quote then costs that line, and not the rest of the file.
     """
@@ -103,7 +103,7 @@ def column_of(
 
 
 def domain_names(entries: Iterable[tuple[int, str]], skipped: Skipped) -> Iterator[str]:
-    """Give the domain names of the entries in the record's form; what is none goes to `skipped`.
+    """Yield the domain names of the entries in the record's form; what is none goes to `skipped`.
 
     An entry may be a line of a hosts file, an address and names; the names of the machine itself
     are left out.

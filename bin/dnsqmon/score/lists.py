@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, Union
 
-from dnsqmon.errors import ConfigError
+from dnsqmon.core.errors import ConfigError
 from dnsqmon.score.list_file import Skipped, cells, domain_names, numbered
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 AnyList = TypeVar("AnyList", "DomainList", "ServerList")
 
-_log = logging.getLogger("dnsqmon")
+log = logging.getLogger(__name__)
 
 
 class Lists:
@@ -70,18 +70,18 @@ class Lists:
         return before != (self.watch, self.common, self.server)
 
     def _newer(self, current: AnyList | None, *, force: bool) -> AnyList | None:
-        """Give the list as its file is now, or the current one."""
+        """Return the list as its file is now, or the current one."""
         if current is None or not (force or current.is_stale()) or not current.is_regular:
             return current
         try:
             newer = type(current).load(current.path, current.name)
         except ConfigError as error:
             if force or self._complaints.get(current.name) != str(error):
-                _log.error("%s; the list loaded before stays in use", error)
+                log.error("%s; the list loaded before stays in use", error)
                 self._complaints[current.name] = str(error)
             return current
         self._complaints.pop(current.name, None)
-        _log.info("%s: loaded again, %d entries", newer.path, newer.count)
+        log.info("%s: loaded again, %d entries", newer.path, newer.count)
         return newer
 
 
@@ -108,7 +108,7 @@ class ListFile:
         self.skipped = skipped.lines
         self.skipped_count = skipped.count
         for message in skipped.messages():
-            _log.warning("%s", message)
+            log.warning("%s", message)
 
     @classmethod
     def load(cls, path: str, name: str) -> Self:
@@ -118,8 +118,9 @@ class ListFile:
                 status, data = os.fstat(file.fileno()), file.read()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            text = f"--{name}list {path}: {reason}; name a file that can be read"
-            raise ConfigError(text) from error
+            raise ConfigError(
+                f"--{name}list {path}: {reason}; name a file that can be read"
+            ) from error
         return cls(path, name, status, data)
 
     def is_stale(self) -> bool:
@@ -184,7 +185,7 @@ class ServerList(ListFile):
 
 
 def _networks(entries: Iterator[tuple[int, str]], skipped: Skipped) -> Iterator[Network]:
-    """Give what each entry names as a network; an address is one of a single address."""
+    """Yield what each entry names as a network; an address is one of a single address."""
     for number, entry in entries:
         if "%" in entry:
             skipped.add(number, "packets carry no zone, leave % and what follows out")
@@ -205,5 +206,5 @@ def _unmapped(network: Network) -> Network:
 
 
 def _state(status: os.stat_result) -> tuple[int, int, int]:
-    """Give what tells one state of a file from another."""
+    """Return what tells one state of a file from another."""
     return status.st_mtime_ns, status.st_size, status.st_ino

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
-from dnsqmon.decode.names import MAX_NAME
+from dnsqmon.core.names import MAX_NAME
+from dnsqmon.core.yaml_file import Node, YamlFile
 from dnsqmon.score.domain import SLD_RULES
-from dnsqmon.yaml_file import Node, YamlFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,7 @@ class Profile:
     other_tld: int
 
     def tld_points(self, tld: str) -> int:
-        """Give the points of a top-level domain."""
+        """Return the points of a top-level domain."""
         return self.tlds.get(tld, self.other_tld)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dnsqmon.decode.names import octets
+from dnsqmon.core.names import octets
 from dnsqmon.score.profile import REASON_FLAGS
 
 if TYPE_CHECKING:
-    from dnsqmon.record import Query, Record
+    from dnsqmon.core.record import Query, Record
     from dnsqmon.score.first_seen import FirstSeen, Site
     from dnsqmon.score.lists import Lists
     from dnsqmon.score.profile import Profile
@@ -44,7 +44,7 @@ class Scorer:
         self._watched = self._watched_sites()
 
     def score(self, queries: list[Query]) -> list[Record]:
-        """Give the record of each query, in order."""
+        """Return the record of each query, in order."""
         hostname, sld_of = self._hostname, self._profile.sld_of
         long_from, short_to = self._profile.long_from, self._profile.short_to
         known_site, known_server = self._first_seen.sites.get, self._servers.get
@@ -94,7 +94,7 @@ class Scorer:
             site.verdicts = None
 
     def _watched_sites(self) -> frozenset[str]:
-        """Give the SLDs of the names on the watch list: below no other is a name looked up."""
+        """Return the SLDs of the names on the watch list: below no other is a name looked up."""
         watch = self._lists.watch
         return frozenset(map(self._profile.sld_of, watch.names)) if watch else frozenset()
 

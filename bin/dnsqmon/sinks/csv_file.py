@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dnsqmon.record import COLUMNS
+from dnsqmon.core.record import COLUMNS
 from dnsqmon.sinks.line_file import LineFile
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ import socket
 from collections import Counter
 from typing import TYPE_CHECKING, Callable
 
-from dnsqmon.destination import Settled, Unavailable
+from dnsqmon.sinks.destination import Settled, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dnsqmon.destination import Batch
+    from dnsqmon.sinks.destination import Batch
 
 
 class Datagrams:
@@ -42,8 +42,7 @@ class Datagrams:
         try:
             found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)
         except (OSError, UnicodeError) as error:
-            text = f"the name {self._host} cannot be resolved ({error})"
-            raise Unavailable(text) from error
+            raise Unavailable(f"the name {self._host} cannot be resolved ({error})") from error
         for family, kind, protocol, _, address in found:
             connection = socket.socket(family, kind, protocol)
             try:
@@ -54,14 +53,12 @@ class Datagrams:
             else:
                 self._socket = connection
                 return
-        text = f"no route ({failure})"
-        raise Unavailable(text) from failure
+        raise Unavailable(f"no route ({failure})") from failure
 
     def send(self, batch: Batch) -> None:
         """Send every line, once."""
         if self._socket is None:
-            text = "closed"
-            raise Unavailable(text)
+            raise Unavailable("closed")
         send, frame, limit = self._socket.send, self._frame, self._limit
         lost: Counter[str] = Counter()
         for line in batch.lines:
@@ -82,12 +79,12 @@ class Datagrams:
         self._settled.append(Settled(batch, lost))
 
     def settled(self) -> Sequence[Settled]:
-        """Give the batches that were sent."""
+        """Return the batches that were sent."""
         settled, self._settled = self._settled, []
         return settled
 
     def finish(self, seconds: float) -> Sequence[Settled]:  # noqa: ARG002 - nothing answers
-        """Give the batches that were sent."""
+        """Return the batches that were sent."""
         return self.settled()
 
     def disconnect(self) -> None:

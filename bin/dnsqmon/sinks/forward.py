@@ -8,15 +8,15 @@ import threading
 import time
 from typing import TYPE_CHECKING, Callable
 
-from dnsqmon.complaints import Complaints
-from dnsqmon.destination import Batch, Destination, Unavailable
-from dnsqmon.errors import SinkError
+from dnsqmon.core.errors import SinkError
+from dnsqmon.core.pace import Complaints
+from dnsqmon.sinks.destination import Batch, Destination, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dnsqmon.destination import Settled
-    from dnsqmon.interfaces import RecordBatch
+    from dnsqmon.core.interfaces import RecordBatch
+    from dnsqmon.sinks.destination import Settled
     from dnsqmon.sinks.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -103,8 +103,10 @@ class Forward:
             sender.join(max(0.0, deadline - time.monotonic()))
         lost = self._spool.close()
         if lost:
-            text = f"{self.name}: {lost} records could not be sent before the end and are lost"
-            raise SinkError(text, lost=lost)
+            raise SinkError(
+                f"{self.name}: {lost} records could not be sent before the end and are lost",
+                lost=lost,
+            )
 
 
 class _Sender(threading.Thread):

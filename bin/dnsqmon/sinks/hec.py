@@ -13,9 +13,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Callable
 from urllib.parse import urlencode
 
-from dnsqmon.complaints import Complaints
-from dnsqmon.destination import Settled, Unavailable
-from dnsqmon.errors import ConfigError
+from dnsqmon.core.errors import ConfigError
+from dnsqmon.core.pace import Complaints
+from dnsqmon.sinks.destination import Settled, Unavailable
 from dnsqmon.sinks.forward import Ending, Forward
 from dnsqmon.sinks.hec_answer import BAD_EVENT, NO_DATA, TRY_LATER, Answer, read_answer
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     import urllib3
 
-    from dnsqmon.addresses import HecUrl
-    from dnsqmon.destination import Batch
-    from dnsqmon.interfaces import RecordBatch
+    from dnsqmon.core.addresses import HecUrl
+    from dnsqmon.core.interfaces import RecordBatch
+    from dnsqmon.sinks.destination import Batch
     from dnsqmon.sinks.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Events:
         self._members = json.dumps(told)[1:-1]
 
     def __call__(self, batch: RecordBatch) -> list[str]:
-        """Give one JSON object a record; no text of a record needs escapes but the backslash."""
+        """Return one JSON object a record; no text of a record needs escapes but the backslash."""
         events = []
         for record, line in zip(batch.records, batch.lines("csv")):
             seconds, nanoseconds = divmod(record[0], 1_000_000_000)
@@ -140,7 +140,7 @@ class Hec:
             self._awaited[ack] = (time.monotonic(), settled)
 
     def settled(self) -> Sequence[Settled]:
-        """Give the batches that were taken, with `ack` those that were acknowledged."""
+        """Return the batches that were taken, with `ack` those that were acknowledged."""
         if self._awaited and time.monotonic() - self._asked >= ACK_EVERY:
             self._ask()
         settled, self._done = self._done, []
@@ -202,13 +202,11 @@ class Hec:
                 self._done.append(settled)
         oldest = min((sent for sent, _ in self._awaited.values()), default=self._asked)
         if self._asked - oldest > self._ack_timeout:
-            text = f"no acknowledgement within {self._ack_timeout:g} s"
-            raise Unavailable(text)
+            raise Unavailable(f"no acknowledgement within {self._ack_timeout:g} s")
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> Answer:
         if self._pool is None:
-            text = "closed"
-            raise Unavailable(text)
+            raise Unavailable("closed")
         headers = {**self._headers, "X-Splunk-Request-Channel": self._channel}
         if body is not None:
             body = gzip.compress(body, compresslevel=3)
@@ -266,7 +264,7 @@ def hec(
 
 
 def _raw_lines(batch: RecordBatch) -> Sequence[str]:
-    """Give the lines as they are: date and time stand in front, in local time or UTC."""
+    """Return the lines as they are: date and time stand in front, in local time or UTC."""
     return batch.lines("csv")
 
 
@@ -293,6 +291,7 @@ def _urllib3() -> ModuleType:
     try:
         import urllib3  # noqa: PLC0415 - nothing else needs it
     except ImportError as error:
-        text = "--hec needs urllib3, which is not installed: pip install urllib3"
-        raise ConfigError(text) from error
+        raise ConfigError(
+            "--hec needs urllib3, which is not installed: pip install urllib3"
+        ) from error
     return urllib3

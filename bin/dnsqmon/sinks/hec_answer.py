@@ -6,7 +6,7 @@ import json
 from http import HTTPStatus
 from typing import NamedTuple
 
-from dnsqmon.destination import Unavailable
+from dnsqmon.sinks.destination import Unavailable
 
 #: HEC's answers in words: code, what it says, what to do. From Splunk's documentation
 #: ("Troubleshoot HTTP Event Collector", possible error codes).
@@ -64,7 +64,7 @@ class Answer(NamedTuple):
         return f"HTTP {self.status}: {self.text or 'no answer of HEC; is this its port and path?'}"
 
     def ack_or_unavailable(self) -> int:
-        """Give the number to ask for; a token without acknowledgement gives none."""
+        """Return the number to ask for; a token without acknowledgement gives none."""
         if self.ack is None:
             raise Unavailable(_words(14))
         return self.ack

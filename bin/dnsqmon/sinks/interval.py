@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dnsqmon.interfaces import RecordBatch, Sink
-    from dnsqmon.record import Record
+    from dnsqmon.core.interfaces import RecordBatch, Sink
+    from dnsqmon.core.record import Record
 
 #: Records that are written before their time, to bound the memory that waiting takes.
 MAX_WAITING = 16384
 
-log = logging.getLogger("dnsqmon")
+log = logging.getLogger(__name__)
 
 
 class Interval:
@@ -50,7 +50,7 @@ class Interval:
             self._flush()
 
     def counts(self) -> Mapping[str, int]:
-        """Give the sink's counts, and what waits here."""
+        """Return the sink's counts, and what waits here."""
         counts = dict(self._sink.counts())
         counts["waiting"] = counts.get("waiting", 0) + self._count
         return counts

@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dnsqmon.errors import ConfigError, SinkError
+from dnsqmon.core.errors import ConfigError, SinkError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dnsqmon.interfaces import RecordBatch
+    from dnsqmon.core.interfaces import RecordBatch
 
 _FIX = "name a file in a directory that exists, is writable and has room"
 
@@ -35,8 +35,9 @@ class LineFile:
         try:
             self._file = self._path.open("ab", buffering=0)
         except OSError as error:
-            text = f"cannot write this file: {error.strerror}; {_FIX}"
-            raise ConfigError(text, where=str(path)) from None
+            raise ConfigError(
+                f"cannot write this file: {error.strerror}; {_FIX}", where=str(path)
+            ) from None
         try:
             self._begin(header)
         except BaseException:
@@ -67,15 +68,14 @@ class LineFile:
         self._file.close()
 
     def _begin(self, header: str) -> None:
-        """Give an empty file its header; see how the last line of any other one ends."""
+        """Write the header to an empty file; see how the last line of any other one ends."""
         where = str(self._path)
         if os.fstat(self._file.fileno()).st_size == 0:
             if header:
                 try:
                     self._append([header])
                 except SinkError as error:
-                    text = f"{error}; {_FIX}"
-                    raise ConfigError(text) from None
+                    raise ConfigError(f"{error}; {_FIX}") from None
             return
         try:
             with self._path.open("rb") as existing:
@@ -83,14 +83,17 @@ class LineFile:
                 existing.seek(-1, os.SEEK_END)
                 last_byte = existing.read(1)
         except OSError as error:
-            text = f"cannot read what this file holds already: {error.strerror}; {_FIX}"
-            raise ConfigError(text, where=where) from None
+            raise ConfigError(
+                f"cannot read what this file holds already: {error.strerror}; {_FIX}", where=where
+            ) from None
         if header and first_line.count(b",") != header.count(","):
-            text = f"holds something else than the columns {header}; name another file"
-            raise ConfigError(text, where=where)
+            raise ConfigError(
+                f"holds something else than the columns {header}; name another file", where=where
+            )
         if not header and first_line[:1] != b"{":
-            text = "holds something else than JSON lines; name another file"
-            raise ConfigError(text, where=where)
+            raise ConfigError(
+                "holds something else than JSON lines; name another file", where=where
+            )
         if last_byte != b"\n":
             self._glue = b"\n"
 
@@ -107,8 +110,9 @@ class LineFile:
             if whole:
                 self._glue = b""
             self._cut_off(done - whole)
-            text = f"{self._path}: cannot write: {error.strerror}"
-            raise SinkError(text, lost=len(lines) - taken) from None
+            raise SinkError(
+                f"{self._path}: cannot write: {error.strerror}", lost=len(lines) - taken
+            ) from None
         self._glue = b""
 
     def _cut_off(self, count: int) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dnsqmon.relay_format import Signer, plain_datagram
+from dnsqmon.relay.wire import Signer, plain_datagram
 from dnsqmon.sinks.datagram import Datagrams
 from dnsqmon.sinks.forward import Ending, Forward
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dnsqmon.interfaces import RecordBatch
+    from dnsqmon.core.interfaces import RecordBatch
     from dnsqmon.sinks.spool import Spool
 
 #: The most that UDP over IPv4 carries (RFC 768, RFC 791); a record is shorter.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from dnsqmon.errors import ClosedOutputError, SinkError
+from dnsqmon.core.errors import ClosedOutputError, SinkError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dnsqmon.interfaces import RecordBatch
+    from dnsqmon.core.interfaces import RecordBatch
 
 
 class Screen:
@@ -37,8 +37,9 @@ class Screen:
             raise ClosedOutputError(lost=len(lines)) from None
         except OSError as error:
             self._counts["lost_write_error"] += len(lines)
-            text = f"cannot write to standard output: {error.strerror}"
-            raise SinkError(text, lost=len(lines)) from None
+            raise SinkError(
+                f"cannot write to standard output: {error.strerror}", lost=len(lines)
+            ) from None
         self._counts["written"] += len(lines)
 
     def counts(self) -> Mapping[str, int]:

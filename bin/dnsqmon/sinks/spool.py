@@ -10,8 +10,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from dnsqmon.complaints import Complaints
-from dnsqmon.errors import ConfigError
+from dnsqmon.core.errors import ConfigError
+from dnsqmon.core.pace import Complaints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -149,7 +149,7 @@ class Spool:
             self._changed.notify_all()
 
     def counts(self) -> dict[str, int]:
-        """Give `written`, `waiting`, each `lost_<reason>`, and `resumed`: waiting at the start.
+        """Return `written`, `waiting`, each `lost_<reason>`, and `resumed`: waiting at the start.
 
         Lines appended + resumed = written + waiting + lost.
         """

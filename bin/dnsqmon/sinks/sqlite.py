@@ -7,13 +7,13 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING
 
-from dnsqmon.errors import ConfigError, SinkError
-from dnsqmon.record import COLUMNS
+from dnsqmon.core.errors import ConfigError, SinkError
+from dnsqmon.core.record import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dnsqmon.interfaces import RecordBatch
+    from dnsqmon.core.interfaces import RecordBatch
 
 #: The original's table, word for word, so that its databases and ours are the same.
 CREATE = """
@@ -63,8 +63,9 @@ class SqliteFile:
             with contextlib.suppress(sqlite3.Error):
                 connection.rollback()
             self._counts["lost_write_error"] += len(rows)
-            text = f"{self._path}: cannot write: {self._reason(error)}"
-            raise SinkError(text, lost=len(rows)) from None
+            raise SinkError(
+                f"{self._path}: cannot write: {self._reason(error)}", lost=len(rows)
+            ) from None
         self._counts["written"] += len(rows)
 
     def counts(self) -> Mapping[str, int]:
@@ -84,11 +85,11 @@ class SqliteFile:
             column for _, column, *_ in connection.execute("PRAGMA table_info(Queries)")
         )
         if columns != COLUMNS:
-            text = (
+            raise ConfigError(
                 f"its table Queries has the columns {', '.join(columns)} instead of "
-                f"{', '.join(COLUMNS)}; name another file"
+                f"{', '.join(COLUMNS)}; name another file",
+                where=self._path,
             )
-            raise ConfigError(text, where=self._path)
         # A write that changes nothing needs a journal like any other: it fails here, and not
         # after the first batch, where the directory takes no new file.
         (version,) = connection.execute("PRAGMA user_version").fetchone()

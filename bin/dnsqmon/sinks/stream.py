@@ -12,13 +12,13 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
-from dnsqmon.destination import Settled, Unavailable
+from dnsqmon.sinks.destination import Settled, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dnsqmon.addresses import Address
-    from dnsqmon.destination import Batch
+    from dnsqmon.core.addresses import Address
+    from dnsqmon.sinks.destination import Batch
 
 #: Syslog over TCP has no acknowledgement. A batch is settled when the peer's kernel has
 #: acknowledged it and the connection has lived on for this long, or has carried this much more:
@@ -72,11 +72,9 @@ class Stream:
         try:
             connection = socket.create_connection((host, self._address.port), TIMEOUT)
         except socket.gaierror as error:
-            text = f"the name {host} cannot be resolved ({error})"
-            raise Unavailable(text) from error
+            raise Unavailable(f"the name {host} cannot be resolved ({error})") from error
         except (OSError, UnicodeError) as error:
-            text = f"no connection ({error})"
-            raise Unavailable(text) from error
+            raise Unavailable(f"no connection ({error})") from error
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         connection.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, int(TIMEOUT * 1000))
         try:
@@ -84,12 +82,10 @@ class Stream:
                 connection = self._context.wrap_socket(connection, server_hostname=host)
         except ssl.SSLCertVerificationError as error:
             connection.close()
-            text = f"the certificate is refused: {error.verify_message}"
-            raise Unavailable(text) from error
+            raise Unavailable(f"the certificate is refused: {error.verify_message}") from error
         except OSError as error:
             connection.close()
-            text = f"no TLS connection ({error})"
-            raise Unavailable(text) from error
+            raise Unavailable(f"no TLS connection ({error})") from error
         self._socket = connection
 
     def try_out(self) -> None:
@@ -108,14 +104,13 @@ class Stream:
         try:
             connection.sendall(octets)
         except OSError as error:
-            text = f"the connection broke ({error or 'timed out'})"
-            raise Unavailable(text) from error
+            raise Unavailable(f"the connection broke ({error or 'timed out'})") from error
         self._octets += len(octets)
         self._sent.append(_Sent(time.monotonic(), batch, self._octets))
         self._sent_bytes += batch.size
 
     def settled(self) -> Sequence[Settled]:
-        """Give the batches that were acknowledged and held for long enough (see HOLD_SECONDS)."""
+        """Return the batches that were acknowledged and held for long enough (see HOLD_SECONDS)."""
         connection = self._connection()
         if not self._sent:
             return []
@@ -149,8 +144,7 @@ class Stream:
             pass
         except OSError as error:
             if error.errno:  # not the end of the stream in place of TLS's own goodbye
-                text = f"the connection broke ({error})"
-                raise Unavailable(text) from error
+                raise Unavailable(f"the connection broke ({error})") from error
         settled: list[Settled] = []
         while self._sent and self._sent[0].end <= acknowledged:
             settled.append(self._settle_oldest())
@@ -166,8 +160,7 @@ class Stream:
 
     def _connection(self) -> socket.socket:
         if self._socket is None:
-            text = "closed"
-            raise Unavailable(text)
+            raise Unavailable("closed")
         return self._socket
 
     def _settle_oldest(self) -> Settled:
@@ -197,8 +190,7 @@ def _unacknowledged(connection: socket.socket) -> int:
     try:
         (count,) = struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))
     except (OSError, ValueError) as error:  # closed by `disconnect` in another thread
-        text = "closed"
-        raise Unavailable(text) from error
+        raise Unavailable("closed") from error
     return int(count)
 
 
@@ -212,7 +204,5 @@ def _refuse_if_closed(connection: socket.socket) -> None:
         connection.settimeout(TIMEOUT)
         return
     except OSError as error:  # `disconnect` in another thread is one
-        text = f"the connection broke ({error})"
-        raise Unavailable(text) from error
-    text = "the receiver closed the connection"
-    raise Unavailable(text)
+        raise Unavailable(f"the connection broke ({error})") from error
+    raise Unavailable("the receiver closed the connection")

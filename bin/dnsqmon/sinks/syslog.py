@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Callable
 
+from dnsqmon.core.syslog_codes import FACILITIES, SEVERITIES
 from dnsqmon.sinks.datagram import Datagrams
 from dnsqmon.sinks.forward import Ending, Forward
 from dnsqmon.sinks.stream import Stream, by_newline, by_octet_count
-from dnsqmon.syslog_codes import FACILITIES, SEVERITIES
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Sequence
 
-    from dnsqmon.addresses import Address
-    from dnsqmon.destination import Destination
-    from dnsqmon.interfaces import RecordBatch
-    from dnsqmon.record import Record
+    from dnsqmon.core.addresses import Address
+    from dnsqmon.core.interfaces import RecordBatch
+    from dnsqmon.core.record import Record
+    from dnsqmon.sinks.destination import Destination
     from dnsqmon.sinks.spool import Spool
 
 #: With the severity `score`: from this score on, this severity. The steps are those of critical,
@@ -49,7 +49,7 @@ class Messages:
             self._priority = base + SEVERITIES.index(severity)
 
     def __call__(self, batch: RecordBatch) -> list[str]:
-        """Give one message a record, without a line end."""
+        """Return one message a record, without a line end."""
         records = batch.records
         if self._steps:
             priorities = [self._priority_of(record[11]) for record in records]
@@ -104,7 +104,7 @@ class _Clock:
         self._stamps: dict[int, str] = {}
 
     def rfc3164(self, second: int) -> str:
-        """Give `Mmm dd hh:mm:ss`, the day padded by a space: RFC 3164 section 4.1.2."""
+        """Return `Mmm dd hh:mm:ss`, the day padded by a space: RFC 3164 section 4.1.2."""
         stamp = self._stamps.get(second)
         if stamp is None:
             moment = self._convert(min(max(second, 0), _LAST_SECOND))
@@ -115,7 +115,7 @@ class _Clock:
         return stamp
 
     def rfc5424(self, second: int) -> str:
-        """Give `YYYY-MM-DDThh:mm:ss` in UTC, for a fraction to follow: RFC 5424 section 6.2.3."""
+        """Return `YYYY-MM-DDThh:mm:ss` in UTC, for a fraction to follow: RFC 5424 section 6.2.3."""
         stamp = self._stamps.get(second)
         if stamp is None:
             moment = time.gmtime(min(max(second, 0), _LAST_SECOND))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dnsqmon.errors import ConfigError
+from dnsqmon.core.errors import ConfigError
 from dnsqmon.sources.bpf_assembler import (
     ADD,
     ADD_X,
@@ -84,8 +84,9 @@ def port_filter(ports: Sequence[int], snap_length: int) -> list[Instruction]:
     program.add(RETURN, snap_length)
     instructions = program.instructions()
     if len(without_echo(instructions)) > MAX_INSTRUCTIONS:
-        message = f"--ports: {len(ports)} are too many for the kernel's filter, use --filter"
-        raise ConfigError(message)
+        raise ConfigError(
+            f"--ports: {len(ports)} are too many for the kernel's filter, use --filter"
+        )
     return instructions
 
 

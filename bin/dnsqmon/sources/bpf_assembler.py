@@ -65,7 +65,7 @@ class Assembler:
         self.jump(label)
 
     def instructions(self) -> list[Instruction]:
-        """Give the program, with every jump resolved."""
+        """Return the program, with every jump resolved."""
         program = list(self._instructions)
         for place, label in self._jumps:
             distance = self._labels[label] - place - 1
@@ -74,5 +74,5 @@ class Assembler:
 
 
 def machine_code(program: Iterable[Instruction]) -> bytes:
-    """Give the program as an array of `struct sock_filter`."""
+    """Return the program as an array of `struct sock_filter`."""
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)

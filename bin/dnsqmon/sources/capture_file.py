@@ -13,15 +13,15 @@ import stat
 import zlib
 from typing import IO, TYPE_CHECKING, Callable, Protocol, cast
 
-from dnsqmon.errors import ConfigError, NotACaptureError, SourceError
+from dnsqmon.core.errors import ConfigError, NotACaptureError, SourceError
 from dnsqmon.sources import pcap, pcapng
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dnsqmon.record import FrameBatch
+    from dnsqmon.core.record import FrameBatch
 
-log = logging.getLogger("dnsqmon")
+log = logging.getLogger(__name__)
 
 #: Bytes read at once: larger pieces cost memory and are no faster.
 PIECE = 256 * 1024
@@ -112,11 +112,11 @@ class CaptureFile:
             reason = str(error)
         else:
             reason = f"it begins with the bytes {head[:8].hex(' ')}" if head else "it is empty"
-        text = (
+        raise NotACaptureError(
             f"is not a capture file: {reason}; "
-            "give a pcap or pcapng file, plain or compressed with gzip, bzip2 or xz"
+            "give a pcap or pcapng file, plain or compressed with gzip, bzip2 or xz",
+            where=self.name,
         )
-        raise NotACaptureError(text, where=self.name)
 
     def _plain(self) -> Iterator[bytes]:
         """Yield the file in pieces; an empty one whenever a pipe has nothing to give."""
@@ -164,19 +164,19 @@ class _Input:
             )
             status = os.fstat(self._file.fileno())
         except (OSError, ValueError) as error:
-            text = f"cannot be opened: {getattr(error, 'strerror', None) or error}"
-            raise ConfigError(text, where=name) from error
+            raise ConfigError(
+                f"cannot be opened: {getattr(error, 'strerror', None) or error}", where=name
+            ) from error
         if self._file.isatty():
             self._file.close()
-            text = "is a terminal; give a file, or pipe a capture in"
-            raise ConfigError(text, where=name)
+            raise ConfigError("is a terminal; give a file, or pipe a capture in", where=name)
         if stat.S_ISREG(status.st_mode):
             self.size = status.st_size
         self._poll = select.poll()
         self._poll.register(self._file.fileno(), select.POLLIN)
 
     def peek(self, count: int) -> bytes:
-        """Give the first bytes, fewer than `count` only at the end, and leave them to be read."""
+        """Return the first bytes, fewer than `count` only at the end, and leave them to be read."""
         while len(self._ahead) < count:
             piece = self._read(PIECE)
             if not piece:
@@ -210,8 +210,7 @@ class _Input:
         try:
             piece = os.read(self._file.fileno(), count)
         except OSError as error:
-            text = f"{self._name}: cannot be read on: {error.strerror}"
-            raise SourceError(text) from error
+            raise SourceError(f"{self._name}: cannot be read on: {error.strerror}") from error
         self.done += len(piece)
         return piece
 

@@ -8,8 +8,8 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from dnsqmon.errors import ConfigError
-from dnsqmon.record import FrameBatch
+from dnsqmon.core.errors import ConfigError
+from dnsqmon.core.record import FrameBatch
 from dnsqmon.sources.bpf import port_filter
 from dnsqmon.sources.tap import ANY, Tap, open_ring
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dnsqmon.sources.bpf_assembler import Instruction
 
-log = logging.getLogger("dnsqmon")
+log = logging.getLogger(__name__)
 
 #: LINKTYPE_ETHERNET of the tcpdump registry: the ring gives one form for every kind of interface.
 LINK_TYPE = 1
@@ -48,8 +48,9 @@ class LiveCapture:
         program: Sequence[Instruction] | None = None,
     ) -> None:
         if ANY in interfaces and len(interfaces) > 1:
-            message = f"--interface {ANY} already watches every interface: leave out the others"
-            raise ConfigError(message)
+            raise ConfigError(
+                f"--interface {ANY} already watches every interface: leave out the others"
+            )
         self.name = ",".join(interfaces)
         self._drain_seconds = 0.1 + 2 * block_ms / 1000
         self._stopping = self._closed = False
@@ -118,7 +119,7 @@ class LiveCapture:
             self._wake_writer.send(b"\0")
 
     def close(self) -> None:
-        """Give the rings back and close the sockets; the counts stay."""
+        """Release the rings and close the sockets; the counts stay."""
         self._read_statistics()
         self._closed = True
         for tap in self._taps:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Callable
 
-from dnsqmon.record import FrameBatch
+from dnsqmon.core.record import FrameBatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from dnsqmon.record import Frame
+    from dnsqmon.core.record import Frame
 
 #: Frames in a batch, at most: so few that a batch and what is made of it stay in the processor's
 #: cache from stage to stage, which is a third of the program's speed.
@@ -48,12 +48,10 @@ class PcapReader:
     def __init__(self, head: bytes) -> None:
         order, self._nanoseconds, self._record_size = MAGICS[head[:4]]
         if len(head) < HEADER:
-            text = f"its pcap header ends after {len(head)} of {HEADER} bytes"
-            raise NotACaptureError(text)
+            raise NotACaptureError(f"its pcap header ends after {len(head)} of {HEADER} bytes")
         major, minor, link_type = struct.unpack_from(order + "HH12xI", head, 4)
         if major not in {2, 543}:  # 543.0 is what NetBSD's ppp wrote
-            text = f"its pcap version is {major}.{minor}, not 2.x"
-            raise NotACaptureError(text)
+            raise NotACaptureError(f"its pcap version is {major}.{minor}, not 2.x")
         self._unpack: Callable[[bytes, int], tuple[int, ...]] = struct.Struct(
             order + "III"
         ).unpack_from

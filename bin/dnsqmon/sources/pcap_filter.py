@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 
-from dnsqmon.errors import ConfigError
+from dnsqmon.core.errors import ConfigError
 from dnsqmon.sources.bpf import MAX_INSTRUCTIONS, by_link, reject_all
 from dnsqmon.sources.bpf_assembler import Instruction
 
@@ -38,11 +38,10 @@ def compile_filter(expression: str, snap_length: int) -> list[Instruction]:
     """
     library = ctypes.util.find_library("pcap")
     if library is None:
-        message = (
+        raise ConfigError(
             f"--filter {expression!r} needs libpcap, which is not installed: install the package "
             "libpcap0.8 (Debian, Ubuntu) or libpcap (others), or leave --filter out"
         )
-        raise ConfigError(message)
     pcap = _declared(ctypes.CDLL(library))
     ethernet = _compile(pcap, _DLT_ETHERNET, expression, snap_length)
     try:
@@ -51,8 +50,9 @@ def compile_filter(expression: str, snap_length: int) -> list[Instruction]:
         other = reject_all()
     program = by_link(ethernet, other)
     if len(program) > MAX_INSTRUCTIONS:
-        message = f"--filter {expression!r}: too long for the kernel, shorten the expression"
-        raise ConfigError(message)
+        raise ConfigError(
+            f"--filter {expression!r}: too long for the kernel, shorten the expression"
+        )
     return program
 
 
@@ -65,8 +65,7 @@ def _compile(
         text = expression.encode()
         if pcap.pcap_compile(handle, ctypes.byref(program), text, _OPTIMIZE, _NETMASK_UNKNOWN):
             reason = pcap.pcap_geterr(handle).decode(errors="replace")
-            message = f"--filter {expression!r}: {reason}"
-            raise ConfigError(message)
+            raise ConfigError(f"--filter {expression!r}: {reason}")
         steps = program.bf_insns[: program.bf_len]
         instructions = [Instruction(step.code, step.jt, step.jf, step.k) for step in steps]
         pcap.pcap_freecode(ctypes.byref(program))

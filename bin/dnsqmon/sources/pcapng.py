@@ -10,13 +10,13 @@ import struct
 from fractions import Fraction
 from typing import TYPE_CHECKING, Callable, ClassVar, NamedTuple
 
-from dnsqmon.record import FrameBatch
+from dnsqmon.core.record import FrameBatch
 from dnsqmon.sources.pcap import BATCH, BATCH_BYTES, HEADER, MAX_FRAME, NotACaptureError, roll
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from dnsqmon.record import Frame
+    from dnsqmon.core.record import Frame
 
     Packet = tuple[int, Frame]
 
@@ -54,8 +54,7 @@ class PcapngReader:
         self._timeless = False
         self.warnings: list[str] = []
         if len(head) < HEADER or head[8:12] not in BYTE_ORDERS:
-            text = "its pcapng section header is cut off or damaged"
-            raise NotACaptureError(text)
+            raise NotACaptureError("its pcapng section header is cut off or damaged")
 
     @property
     def dropped(self) -> int:
@@ -107,36 +106,35 @@ class PcapngReader:
                     length = self._section_length(buffer, at)
                 smallest, read = self.BLOCKS.get(kind, UNKNOWN)
                 if length < smallest or length % 4:
-                    text = (
+                    raise _DamagedError(
                         f"a block of type {kind:#x} claims {length} bytes; reading ended before it"
                     )
-                    raise _DamagedError(text)
                 end = at + length
                 if read is None:
                     at = end  # past the buffer, if need be: the next piece is skipped as far
                     continue
                 if end > size:
                     if length > MAX_BLOCK:
-                        text = f"a block claims {length} bytes; reading ended before it"
-                        raise _DamagedError(text)
+                        raise _DamagedError(
+                            f"a block claims {length} bytes; reading ended before it"
+                        )
                     break
                 if self._u32(buffer, end - 4)[0] != length:
-                    text = "the two lengths of a block differ; reading ended before it"
-                    raise _DamagedError(text)
+                    raise _DamagedError(
+                        "the two lengths of a block differ; reading ended before it"
+                    )
                 packet = read(self, buffer, at + 8, end - 4)
                 if packet is not None:
                     yield packet
                 at = end
         if at != len(buffer):
-            text = "it is cut off in the middle of its last block"
-            raise _DamagedError(text)
+            raise _DamagedError("it is cut off in the middle of its last block")
 
     def _section_length(self, buffer: bytes, at: int) -> int:
         """Take on the byte order of a section header and read its length in it."""
         order = BYTE_ORDERS.get(buffer[at + 8 : at + 12])
         if order is None:
-            text = "a section header has no byte-order magic; reading ended before it"
-            raise _DamagedError(text)
+            raise _DamagedError("a section header has no byte-order magic; reading ended before it")
         self._use_byte_order(order)
         _, length = struct.unpack_from(order + "II", buffer, at)
         return int(length)
@@ -151,8 +149,9 @@ class PcapngReader:
     def _section_header(self, buffer: bytes, at: int, _end: int) -> None:
         (major,) = struct.unpack_from(self._order + "H", buffer, at + 4)
         if major != 1:
-            text = f"a section has the pcapng version {major}, not 1; reading ended before it"
-            raise _DamagedError(text)
+            raise _DamagedError(
+                f"a section has the pcapng version {major}, not 1; reading ended before it"
+            )
         self._section += 1
         self._interfaces = []
 
@@ -197,11 +196,11 @@ class PcapngReader:
     def _packet(self, head: tuple[int, ...], buffer: bytes, start: int, end: int) -> Packet:
         number, high, low, captured = head
         if number >= len(self._interfaces):
-            text = f"a packet names the interface {number}, which is not described; reading ended"
-            raise _DamagedError(text)
+            raise _DamagedError(
+                f"a packet names the interface {number}, which is not described; reading ended"
+            )
         if captured > end - start or captured > MAX_FRAME:
-            text = f"a packet claims {captured} bytes; reading ended before it"
-            raise _DamagedError(text)
+            raise _DamagedError(f"a packet claims {captured} bytes; reading ended before it")
         link_type, _, scale, per, offset = self._interfaces[number]
         return link_type, (
             (high << 32 | low) * scale // per + offset,

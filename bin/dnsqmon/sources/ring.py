@@ -23,7 +23,7 @@ from dnsqmon.sources.bpf_assembler import machine_code
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dnsqmon.record import Frame
+    from dnsqmon.core.record import Frame
     from dnsqmon.sources.bpf_assembler import Instruction
 
 _ETH_P_ALL = 0x0003
@@ -178,7 +178,7 @@ def _frames(block: bytes, offset: int, count: int) -> list[Frame]:
 
 
 def _places(block: bytes, offset: int, count: int) -> list[tuple[int, int]]:
-    """Give the interface and the direction of each frame of a block."""
+    """Return the interface and the direction of each frame of a block."""
     places = []
     for _ in range(count):
         step, *_, index, _, packet_type = _FRAME.unpack_from(block, offset)

@@ -10,16 +10,16 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from dnsqmon import privileges
-from dnsqmon.errors import ConfigError, SourceError
-from dnsqmon.record import FrameBatch
+from dnsqmon.core.errors import ConfigError, SourceError
+from dnsqmon.core.record import FrameBatch
+from dnsqmon.sources import privileges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dnsqmon.record import Frame
+    from dnsqmon.core.record import Frame
 
-log = logging.getLogger("dnsqmon")
+log = logging.getLogger(__name__)
 
 #: The name that stands for all interfaces.
 ANY = "any"
@@ -49,8 +49,9 @@ class ScapySniffer:
         try:
             from scapy import all as scapy  # noqa: PLC0415 - half a second, and may be missing
         except ImportError as error:
-            message = f"--engine scapy: scapy is missing ({error}); install it: pip install scapy"
-            raise ConfigError(message) from error
+            raise ConfigError(
+                f"--engine scapy: scapy is missing ({error}); install it: pip install scapy"
+            ) from error
         self.name = ",".join(interfaces)
         self._scapy = scapy
         self._stopping = False
@@ -146,8 +147,7 @@ class _Tap:
         except PermissionError as error:
             raise ConfigError(privileges.how_to_allow_capture()) from error
         except (OSError, ValueError, scapy.Scapy_Exception) as error:
-            message = f"--engine scapy --interface {interface}: {error}"
-            raise ConfigError(message) from error
+            raise ConfigError(f"--engine scapy --interface {interface}: {error}") from error
         self._link_type = _ETHERNET if self.socket.LL is scapy.Ether else _RAW_IP
         # What came before the filter was in force was counted, and thrown away by scapy.
         self.read_statistics()
@@ -160,8 +160,7 @@ class _Tap:
             self._read += 1
         except OSError as error:
             if error.errno != errno.ENETDOWN:
-                message = f"interface {self._interface}: {error}"
-                raise SourceError(message) from error
+                raise SourceError(f"interface {self._interface}: {error}") from error
             log.warning("interface %s is down: waiting for it", self._interface)
             return
         if frame is None:
@@ -180,7 +179,7 @@ class _Tap:
         self._frames.append((int(float(seconds) * 1_000_000_000), frame))
 
     def batch(self) -> FrameBatch:
-        """Give what came since the last time."""
+        """Return what came since the last time."""
         frames, self._frames = self._frames, []
         return FrameBatch(self._link_type, frames)
 

@@ -10,8 +10,8 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from dnsqmon import privileges
-from dnsqmon.errors import ConfigError, SourceError
+from dnsqmon.core.errors import ConfigError, SourceError
+from dnsqmon.sources import privileges
 from dnsqmon.sources.ring import Ring
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from dnsqmon.sources.bpf_assembler import Instruction
 
-log = logging.getLogger("dnsqmon")
+log = logging.getLogger(__name__)
 
 #: The name that stands for all interfaces, present and future.
 ANY = "any"
@@ -43,8 +43,9 @@ class Tap:
             raise _refusal(interface, error) from error
         if ring.socket.getsockname()[3] in _MONITOR_MODE:
             ring.close()
-            message = f"--interface {interface} is in monitor mode, use --engine scapy for it"
-            raise ConfigError(message)
+            raise ConfigError(
+                f"--interface {interface} is in monitor mode, use --engine scapy for it"
+            )
 
     def check(self) -> None:
         """Note that the interface went down or away, or bind to it again when it is back.
@@ -58,8 +59,7 @@ class Tap:
                 log.warning("interface %s is down: waiting for it", self._interface)
             self._up = False
         elif error:
-            message = f"interface {self._interface}: {os.strerror(error)}"
-            raise SourceError(message)
+            raise SourceError(f"interface {self._interface}: {os.strerror(error)}")
         if not self._up and _is_up(self._interface):
             try:
                 self._bind()
@@ -86,8 +86,9 @@ def open_ring(program: Sequence[Instruction], megabytes: int, block_ms: int, *, 
     except OSError as error:
         if error.errno == errno.ENOMEM:
             raise _no_memory(megabytes) from error
-        message = f"the kernel refuses a packet ring ({error.strerror}): use --engine scapy"
-        raise ConfigError(message) from error
+        raise ConfigError(
+            f"the kernel refuses a packet ring ({error.strerror}): use --engine scapy"
+        ) from error
 
 
 def _no_memory(megabytes: int) -> ConfigError:

@@ -1,0 +1,1 @@
+"""What became of every packet and record, for people, files and metrics."""

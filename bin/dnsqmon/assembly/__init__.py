@@ -1,0 +1,1 @@
+"""Settings to a pipeline: the only folder that knows every part."""

@@ -1,0 +1,1 @@
+"""What travels between two dnsqmon, and the feed that receives it."""

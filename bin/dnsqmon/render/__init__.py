@@ -1,0 +1,1 @@
+"""Records to text, once for each format."""

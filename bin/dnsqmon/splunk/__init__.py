@@ -1,0 +1,1 @@
+"""The face that splunkd starts, and what it alone needs."""
